@@ -1,0 +1,2 @@
+//! Map and event layouts shared by the kernel programs and the agent.
+#![no_std]

@@ -1,0 +1,1 @@
+//! Planners: what the cluster should look like.

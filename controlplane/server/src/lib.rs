@@ -1,0 +1,1 @@
+//! Sources, fenced writer, tasks of the control plane.

@@ -1,0 +1,2 @@
+//! Verbs of this repository that are longer than a line.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Messages between the CNI plugin and the agent.

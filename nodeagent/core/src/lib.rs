@@ -1,0 +1,1 @@
+//! What this node's kernel should hold, decided without touching it.

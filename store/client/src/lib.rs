@@ -1,0 +1,1 @@
+//! The client session on any etcd v3 endpoint.

@@ -1,0 +1,1 @@
+//! One etcd v3 conformance suite, generic over the endpoint under test.

@@ -1,0 +1,1 @@
+//! One member's consensus driver around the raft crate.

@@ -1,0 +1,1 @@
+//! Generated gRPC services (servers and clients) over the messages of `skein-store-api`.

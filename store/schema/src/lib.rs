@@ -1,0 +1,1 @@
+//! Typed keys and values for everything Skein keeps in the store.

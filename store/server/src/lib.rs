@@ -1,0 +1,1 @@
+//! The store member: disk, gRPC services, member driver.

@@ -1,0 +1,2 @@
+//! The store, alone.
+fn main() {}
