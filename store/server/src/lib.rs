@@ -1,1 +1,4 @@
-//! The store member: disk, gRPC services, member driver.
+//! An etcd-v3-compatible store member: disk, consensus, gRPC and HTTP.
+
+pub mod disk;
+pub mod log;
