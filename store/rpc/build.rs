@@ -1,0 +1,18 @@
+//! Generates the gRPC services over the messages of `skein-store-api`, without `protoc`.
+
+use std::path::{Path, PathBuf};
+
+const FILES: [&str; 3] = ["rpc.proto", "lock.proto", "election.proto"];
+const PACKAGES: [&str; 5] = ["etcdserverpb", "mvccpb", "authpb", "v3lockpb", "v3electionpb"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../api/proto");
+    println!("cargo::rerun-if-changed={}", dir.display());
+    let files: Vec<PathBuf> = FILES.iter().map(|f| dir.join(f)).collect();
+    let descriptors = protox::compile(&files, [&dir])?;
+    let builder = PACKAGES.iter().fold(tonic_prost_build::configure(), |builder, package| {
+        builder.extern_path(format!(".{package}"), format!("::skein_store_api::pb::{package}"))
+    });
+    builder.compile_fds(descriptors)?;
+    Ok(())
+}
