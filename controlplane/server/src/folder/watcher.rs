@@ -1,0 +1,103 @@
+//! Kernel notifications, reduced to what is worth a look.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RenameMode};
+use notify::{Event, RecommendedWatcher, RecursiveMode};
+use tracing::warn;
+
+use crate::source::SourceError;
+
+/// Notices kept for the thread; beyond them a full scan replaces them all.
+const NOTICES_MAX: usize = 4096;
+
+/// Why a path is worth a look.
+#[derive(Debug)]
+pub(super) enum Notice {
+    /// Renamed, removed, or closed after a write.
+    Final(PathBuf),
+    /// Created or written, and perhaps still open.
+    Writing(PathBuf),
+    /// A new folder.
+    NewFolder(PathBuf),
+    /// Notifications were lost.
+    Lost,
+}
+
+/// The kernel's watches on the given folders.
+pub(super) struct Watcher {
+    inner: RecommendedWatcher,
+    notices: Receiver<Notice>,
+    lost: Arc<AtomicBool>,
+    watched: Vec<PathBuf>,
+}
+
+impl Watcher {
+    pub(super) fn new() -> Result<Watcher, SourceError> {
+        let (sender, notices) = sync_channel(NOTICES_MAX);
+        let lost = Arc::new(AtomicBool::new(false));
+        let flag = lost.clone();
+        let inner = notify::recommended_watcher(move |event| pass_on(event, &sender, &flag))
+            .map_err(|source| SourceError::Watch { source })?;
+        Ok(Watcher { inner, notices, lost, watched: Vec::new() })
+    }
+
+    /// Watches the folders that are there. A folder that was replaced is watched anew: watching
+    /// one twice is harmless.
+    pub(super) fn watch(&mut self, roots: &[PathBuf]) {
+        for root in roots {
+            let there = root.is_dir();
+            let known = self.watched.contains(root);
+            if there && !known {
+                match self.inner.watch(root, RecursiveMode::Recursive) {
+                    Ok(()) => self.watched.push(root.clone()),
+                    Err(error) => {
+                        warn!(folder = %root.display(), %error, "folder cannot be watched: it is scanned periodically");
+                    }
+                }
+            }
+            if !there && known {
+                // Fails when the kernel dropped the watch together with the folder.
+                let _ = self.inner.unwatch(root);
+                self.watched.retain(|w| w != root);
+            }
+        }
+    }
+
+    pub(super) fn next(&self, timeout: Duration) -> Result<Notice, RecvTimeoutError> {
+        if self.lost.swap(false, Ordering::AcqRel) {
+            return Ok(Notice::Lost);
+        }
+        self.notices.recv_timeout(timeout)
+    }
+}
+
+fn pass_on(event: notify::Result<Event>, sender: &SyncSender<Notice>, lost: &AtomicBool) {
+    let Ok(event) = event else {
+        lost.store(true, Ordering::Release);
+        return;
+    };
+    if event.need_rescan() {
+        lost.store(true, Ordering::Release);
+    }
+    for path in event.paths {
+        let notice = match event.kind {
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => Notice::Final(path),
+            EventKind::Access(_) => continue,
+            EventKind::Create(CreateKind::Folder) => Notice::NewFolder(path),
+            EventKind::Create(_) => Notice::Writing(path),
+            EventKind::Modify(ModifyKind::Name(RenameMode::Any | RenameMode::Both))
+            | EventKind::Modify(ModifyKind::Name(_))
+            | EventKind::Modify(ModifyKind::Metadata(_))
+            | EventKind::Remove(_) => Notice::Final(path),
+            EventKind::Modify(_) | EventKind::Any | EventKind::Other => Notice::Writing(path),
+        };
+        if sender.try_send(notice).is_err() {
+            lost.store(true, Ordering::Release);
+        }
+    }
+}
