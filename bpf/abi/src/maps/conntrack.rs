@@ -19,7 +19,7 @@ pub const SECOND_NS: u64 = 1_000_000_000;
 pub const TIMEOUT_TCP_SYN_NS: u64 = 60 * SECOND_NS;
 /// Life of an idle TCP flow: longer than the two hours of default TCP keepalive.
 pub const TIMEOUT_TCP_NS: u64 = 8000 * SECOND_NS;
-/// Life of a TCP flow after FIN or RST: late segments still find their way.
+/// Life of a TCP flow after RST or FIN from both sides: late segments still find their way.
 pub const TIMEOUT_TCP_CLOSE_NS: u64 = 10 * SECOND_NS;
 /// Life of an idle UDP flow.
 pub const TIMEOUT_UDP_NS: u64 = 60 * SECOND_NS;
@@ -34,10 +34,14 @@ pub const KIND_REPLY: u8 = 1;
 
 /// [`Ct::flags`]: a packet without SYN was seen, so the flow is more than a try.
 pub const FLAG_ESTABLISHED: u16 = 1 << 0;
-/// [`Ct::flags`]: FIN or RST was seen.
-pub const FLAG_CLOSING: u16 = 1 << 1;
+/// [`Ct::flags`]: the client sent FIN. Both halves of a flow carry all close flags.
+pub const FLAG_CLIENT_FIN: u16 = 1 << 1;
 /// [`Ct::flags`]: client and backend are the same pod; the source is translated too.
 pub const FLAG_HAIRPIN: u16 = 1 << 2;
+/// [`Ct::flags`]: the backend sent FIN.
+pub const FLAG_BACKEND_FIN: u16 = 1 << 3;
+/// [`Ct::flags`]: either side sent RST.
+pub const FLAG_RST: u16 = 1 << 4;
 
 /// Key: the tuple as the packet carries it before translation.
 #[repr(C)]
@@ -81,13 +85,22 @@ layout!(CtKey, 16, [4, 4, 2, 2, 1, 1, 2]);
 layout!(Ct, 24, [8, 4, 2, 2, 4, 4]);
 
 impl Ct {
+    /// Whether a TCP flow has ended: reset, or closed by both sides. A flow closed by one side may
+    /// carry data of the other for as long as it likes.
+    #[must_use]
+    #[inline(always)]
+    pub const fn closing(&self) -> bool {
+        const BOTH: u16 = FLAG_CLIENT_FIN | FLAG_BACKEND_FIN;
+        self.flags & FLAG_RST != 0 || self.flags & BOTH == BOTH
+    }
+
     /// How long the entry lives after `last_seen_ns`, in nanoseconds.
     #[must_use]
     #[inline(always)]
     pub const fn timeout_ns(&self, proto: u8) -> u64 {
         if proto != crate::proto::TCP {
             TIMEOUT_UDP_NS
-        } else if self.flags & FLAG_CLOSING != 0 {
+        } else if self.closing() {
             TIMEOUT_TCP_CLOSE_NS
         } else if self.flags & FLAG_ESTABLISHED != 0 {
             TIMEOUT_TCP_NS
@@ -117,7 +130,9 @@ mod tests {
         assert_eq!(entry.timeout_ns(proto::TCP), TIMEOUT_TCP_SYN_NS);
         entry.flags = FLAG_ESTABLISHED;
         assert_eq!(entry.timeout_ns(proto::TCP), TIMEOUT_TCP_NS);
-        entry.flags |= FLAG_CLOSING;
+        entry.flags |= FLAG_CLIENT_FIN;
+        assert_eq!(entry.timeout_ns(proto::TCP), TIMEOUT_TCP_NS, "half closed");
+        entry.flags |= FLAG_BACKEND_FIN;
         assert_eq!(entry.timeout_ns(proto::TCP), TIMEOUT_TCP_CLOSE_NS);
         assert!(!entry.expired(proto::TCP, 1000 + TIMEOUT_TCP_CLOSE_NS));
         assert!(entry.expired(proto::TCP, 1001 + TIMEOUT_TCP_CLOSE_NS));
