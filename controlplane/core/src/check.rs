@@ -9,7 +9,7 @@ use skein_store_schema::kinds::block::BlockKey;
 use skein_store_schema::kinds::node_report::AGENTS_PREFIX;
 
 use crate::plan::{Op, Plan};
-use crate::planners::Tables;
+use crate::tables::Tables;
 
 /// Where the control plane may write. Below [`AGENTS_PREFIX`] it only removes what agents left.
 const WRITABLE: [&str; 4] =

@@ -21,7 +21,9 @@ pub mod plan;
 mod planners;
 pub mod source;
 pub mod table;
+mod tables;
 
 pub use config::Config;
 pub use plan::Plan;
-pub use planners::{Inputs, Tables, plan};
+pub use planners::{Inputs, plan};
+pub use tables::{Change, Tables};

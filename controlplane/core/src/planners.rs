@@ -18,27 +18,13 @@ mod pod;
 mod service;
 mod slice;
 
-use skein_store_schema::StoreKey;
-use skein_store_schema::kinds::agent_status::AgentStatusKey;
-use skein_store_schema::kinds::block::BlockKey;
-use skein_store_schema::kinds::cluster_config::ClusterConfigKey;
-use skein_store_schema::kinds::cluster_service::ClusterServiceKey;
-use skein_store_schema::kinds::endpoint_report::EndpointReportKey;
-use skein_store_schema::kinds::heartbeat::HeartbeatKey;
-use skein_store_schema::kinds::identity::IdentityKey;
-use skein_store_schema::kinds::ip::IpKey;
-use skein_store_schema::kinds::node::NodeKey;
-use skein_store_schema::kinds::node_report::NodeReportKey;
-use skein_store_schema::kinds::pod::PodKey;
-use skein_store_schema::kinds::pool::PoolKey;
-use skein_store_schema::kinds::service::ServiceKey;
-use skein_store_schema::kinds::slice::SliceKey;
-
 use crate::config::{Config, Seconds};
 use crate::object::ObjectRef;
 use crate::plan::{Plan, Unused};
 use crate::source::Snapshot;
 use crate::table::StoreTable;
+use crate::tables::Tables;
+use skein_store_schema::StoreKey;
 
 /// Everything that a plan depends on.
 #[derive(Clone, Debug)]
@@ -50,25 +36,6 @@ pub struct Inputs {
     pub tables: Tables,
     /// [`Plan::unused`] of the planning before.
     pub unused: Unused,
-}
-
-/// What the store holds, all of it at one revision.
-#[derive(Clone, Debug, Default)]
-pub struct Tables {
-    pub cluster_configs: StoreTable<ClusterConfigKey>,
-    pub heartbeats: StoreTable<HeartbeatKey>,
-    pub pools: StoreTable<PoolKey>,
-    pub blocks: StoreTable<BlockKey>,
-    pub identities: StoreTable<IdentityKey>,
-    pub pods: StoreTable<PodKey>,
-    pub services: StoreTable<ServiceKey>,
-    pub slices: StoreTable<SliceKey>,
-    pub cluster_services: StoreTable<ClusterServiceKey>,
-    pub nodes: StoreTable<NodeKey>,
-    pub ips: StoreTable<IpKey>,
-    pub node_reports: StoreTable<NodeReportKey>,
-    pub endpoint_reports: StoreTable<EndpointReportKey>,
-    pub agent_statuses: StoreTable<AgentStatusKey>,
 }
 
 /// Decides what is to be written now. Pure: equal inputs give equal plans.

@@ -36,7 +36,12 @@ impl<K: StoreKey> StoreTable<K> {
     ///
     /// # Errors
     /// The key is none of this kind.
-    pub fn put(&mut self, raw_key: &[u8], raw: &[u8], mod_revision: i64) -> Result<(), SchemaError> {
+    pub fn put(
+        &mut self,
+        raw_key: &[u8],
+        raw: &[u8],
+        mod_revision: i64,
+    ) -> Result<(), SchemaError> {
         let key = K::decode(raw_key)?;
         let value = K::Value::decode(raw).and_then(|v| key.agrees(&v).map(|()| v));
         match value {
@@ -46,7 +51,8 @@ impl<K: StoreKey> StoreTable<K> {
             }
             Err(reason) => {
                 self.entries.remove(&key);
-                self.unreadable.insert(key, Unreadable { mod_revision, reason: reason.to_string() });
+                self.unreadable
+                    .insert(key, Unreadable { mod_revision, reason: reason.to_string() });
             }
         }
         Ok(())

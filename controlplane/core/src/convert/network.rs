@@ -7,9 +7,7 @@ use std::num::NonZeroU32;
 use k8s_openapi::api::core::v1::{
     Service as RawService, ServicePort as RawPort, ServiceSpec, ServiceStatus,
 };
-use k8s_openapi::api::discovery::v1::{
-    Endpoint, EndpointPort, EndpointSlice, EndpointConditions,
-};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use skein_store_schema::kinds::service::{
     Service, ServicePort, ServiceType, TargetPort, TrafficPolicy,
@@ -176,9 +174,7 @@ fn service_port(n: usize, raw: &RawPort) -> Checked<ServicePort> {
         port,
         protocol: protocol(raw.protocol.as_deref(), &format!("{field}.protocol"))?,
         target_port: target_port(raw.target_port.as_ref(), port, &format!("{field}.targetPort"))?,
-        node_port: node_port
-            .map(|p| port_number(p, &format!("{field}.nodePort")))
-            .transpose()?,
+        node_port: node_port.map(|p| port_number(p, &format!("{field}.nodePort"))).transpose()?,
     })
 }
 
@@ -188,9 +184,7 @@ fn target_port(raw: Option<&IntOrString>, port: PortNumber, field: &str) -> Chec
         None | Some(IntOrString::Int(0)) => Ok(TargetPort::Number(port)),
         Some(IntOrString::Int(number)) => port_number(*number, field).map(TargetPort::Number),
         Some(IntOrString::String(name)) if name.is_empty() => Ok(TargetPort::Number(port)),
-        Some(IntOrString::String(name)) if is_port_name(name) => {
-            Ok(TargetPort::Name(name.clone()))
-        }
+        Some(IntOrString::String(name)) if is_port_name(name) => Ok(TargetPort::Name(name.clone())),
         Some(IntOrString::String(name)) => {
             Err(ConvertError::new(field, format!("{name:?} is not the name of a port")))
         }

@@ -21,7 +21,8 @@ pub(super) fn namespace(raw: Namespace) -> Checked<NamespaceObject> {
 pub(super) fn node(raw: Node) -> Checked<NodeObject> {
     let name = name_of(&raw.metadata)?.parse().at("metadata.name")?;
     let addresses = raw.status.and_then(|s| s.addresses).unwrap_or_default();
-    let addresses = addresses.iter().enumerate().filter_map(|(n, a)| node_address(n, a).transpose());
+    let addresses =
+        addresses.iter().enumerate().filter_map(|(n, a)| node_address(n, a).transpose());
     Ok(NodeObject {
         name,
         uid: raw.metadata.uid.unwrap_or_default(),
@@ -63,7 +64,8 @@ type Labels = std::collections::BTreeMap<String, String>;
 
 /// Labels become part of an identity's text, which divides them by `;` and `=`.
 fn checked_labels(labels: Labels) -> Checked<Labels> {
-    let broken = |(key, value): &(&String, &String)| key.contains([';', '=']) || value.contains(';');
+    let broken =
+        |(key, value): &(&String, &String)| key.contains([';', '=']) || value.contains(';');
     match labels.iter().find(broken) {
         Some((key, _)) => {
             Err(ConvertError::new("metadata.labels", format!("{key:?} is not a valid label")))
@@ -88,7 +90,9 @@ fn container_ports(spec: &PodSpec) -> Checked<Vec<ContainerPort>> {
                 name: port.name.clone().unwrap_or_default(),
                 port: port_number(port.container_port, &format!("{field}.containerPort"))?,
                 protocol: protocol(port.protocol.as_deref(), &format!("{field}.protocol"))?,
-                host_port: host.map(|p| port_number(p, &format!("{field}.hostPort"))).transpose()?,
+                host_port: host
+                    .map(|p| port_number(p, &format!("{field}.hostPort")))
+                    .transpose()?,
             });
         }
         Ok(())

@@ -223,9 +223,7 @@ fn duplicate(name: &ObjectRef, claims: &BTreeMap<Claim, Arc<Object>>) -> Vec<Pro
     let Some(first) = places.next() else { return Vec::new() };
     let reason =
         format!("{name} stands in {}:{} already, which is used", first.file.path, first.line);
-    places
-        .map(|c| Problem::new(origin(&c.file, c.line), Some(name.clone()), &reason))
-        .collect()
+    places.map(|c| Problem::new(origin(&c.file, c.line), Some(name.clone()), &reason)).collect()
 }
 
 fn read_entry(file: &FileId, documents: Vec<Document>, before: Option<&FileEntry>) -> FileEntry {

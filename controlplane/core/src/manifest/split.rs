@@ -52,7 +52,8 @@ fn split_yaml(text: &str) -> Vec<Result<Chunk<'_>, Fault>> {
 
 /// `---` alone or followed by white space: the start of a document (YAML 1.2, section 9.1.2).
 fn is_separator(line: &str) -> bool {
-    line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+    line.strip_prefix("---")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
 }
 
 fn split_json(text: &str) -> Vec<Result<Chunk<'_>, Fault>> {

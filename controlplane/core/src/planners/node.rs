@@ -50,10 +50,8 @@ pub(super) fn plan(inputs: &Inputs, blocks: &Blocks, plan: &mut Plan) -> Nodes {
         match check(inputs, node, *block, report, &internal_owners) {
             Ok((view, remarks)) => {
                 internal_owners.insert(view.internal, node.name.clone());
-                let key = NodeKey {
-                    cluster: inputs.config.cluster.clone(),
-                    node: node.name.clone(),
-                };
+                let key =
+                    NodeKey { cluster: inputs.config.cluster.clone(), node: node.name.clone() };
                 plan.want(&inputs.tables.nodes, &key, &record(inputs, node, &view, report));
                 nodes.insert(node.name.clone(), view);
                 for remark in remarks {
