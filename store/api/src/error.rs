@@ -196,6 +196,10 @@ api_errors! {
         "etcdserver: cluster has a downgrade job in progress";
     /// No downgrade is under way.
     NoInflightDowngrade, FailedPrecondition, "etcdserver: no inflight downgrade job";
+    /// A streamed range in another order than that of the keys.
+    RangeStreamSort, Unimplemented, "RangeStream does not support custom sort orders";
+    /// A streamed range with bounds on revisions.
+    RangeStreamFilter, Unimplemented, "RangeStream does not support revision filters";
     /// The request was cancelled while it waited.
     RequestCanceled, Canceled, "etcdserver: request canceled";
     /// The request's deadline passed while it waited.
@@ -229,7 +233,8 @@ mod tests {
         let texts: HashSet<_> = ApiError::ALL.iter().map(|e| e.message()).collect();
         assert_eq!(texts.len(), ApiError::ALL.len());
         for &error in ApiError::ALL {
-            assert!(error.message().starts_with("etcdserver: "), "{error:?}");
+            let prefixed = error.message().starts_with("etcdserver: ");
+            assert_eq!(prefixed, error.code() != Code::Unimplemented, "{error:?}");
             assert_eq!(error.to_string(), error.message());
             assert_eq!(ApiError::from_message(error.message()), Some(error));
         }
