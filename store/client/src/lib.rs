@@ -1,1 +1,51 @@
-//! The client session on any etcd v3 endpoint.
+//! The session through which every part of Skein reads and writes the store, Skein's own or any etcd v3.
+//!
+//! * [`Session`]: reads, writes, transactions, with failover between endpoints. Cheap to clone.
+//! * [`Session::watch_ranges`]: a stream of [`SyncEvent`]s that survives restarts of the store, compaction
+//!   and replacement, without losing or repeating an event.
+//! * [`Session::lease`]: a lease kept alive by a task, whose loss can be awaited.
+//! * [`Session::campaign`]: leadership bound to such a lease, and [`Session::fenced`], the only way in which
+//!   a leader should write.
+//!
+//! # What is retried
+//!
+//! Reads are repeated on other endpoints until the request timeout. A write is repeated only when it
+//! certainly was not sent; otherwise its error says that it may have been applied
+//! ([`ClientError::Unavailable`] with `maybe_applied`), and the caller decides by reading.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use skein_store_client::{KeyRange, Session, SessionConfig};
+//! let session = Session::connect(SessionConfig::new(["127.0.0.1:2379"])).await?;
+//! session.put("skein/demo", "1", None).await?;
+//! let mut watch = session.watch_ranges(vec![KeyRange::prefix("skein/")], None)?;
+//! while let Some(event) = watch.next().await {
+//!     println!("{event:?}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+#![deny(missing_docs)]
+
+mod config;
+mod connection;
+mod convert;
+mod election;
+mod error;
+mod lease;
+mod maintenance;
+mod session;
+mod txn;
+mod watch;
+
+pub use config::{SessionConfig, TlsConfig};
+pub use election::{Fence, Leader, Leadership};
+pub use error::{ClientError, ErrorKind};
+pub use lease::{Lease, LeaseInfo};
+pub use maintenance::{EndpointStatus, Member};
+pub use session::{Page, RangeRequest, Read, Session};
+pub use skein_store_schema::{KeyRange, LeaseId};
+pub use skein_store_table::{Change, Entry, ResetReason, ResumePoint, Snapshot, SyncEvent};
+pub use txn::{Compare, Op, OpResult, Txn, TxnOutcome};
+pub use watch::{RawWatch, WatchStream};

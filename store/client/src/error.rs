@@ -1,0 +1,185 @@
+//! What can go wrong between us and the store.
+
+use std::error::Error as _;
+
+use skein_store_schema::SchemaError;
+use skein_store_table::RangesError;
+use thiserror::Error;
+use tonic::Code;
+
+/// A failed call.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// Endpoints, certificates or arguments that cannot work.
+    #[error("{0}")]
+    Config(String),
+    /// No endpoint answered, or none of those that did could serve.
+    #[error("cannot {what}: {reason}")]
+    Unavailable {
+        /// What was being done.
+        what: &'static str,
+        /// The last reason, with its causes.
+        reason: String,
+        /// True when a write was sent and its fate is unknown.
+        maybe_applied: bool,
+    },
+    /// The revision asked for was compacted away.
+    #[error("cannot {what}: the revision has been compacted")]
+    Compacted {
+        /// What was being done.
+        what: &'static str,
+    },
+    /// The lease does not exist (any more).
+    #[error("cannot {what}: the lease does not exist")]
+    LeaseNotFound {
+        /// What was being done.
+        what: &'static str,
+    },
+    /// The store demands a user, another user, or more rights.
+    #[error("cannot {what}: {reason}")]
+    Denied {
+        /// What was being done.
+        what: &'static str,
+        /// The store's words.
+        reason: String,
+    },
+    /// The store understood and refused.
+    #[error("cannot {what}: {reason}")]
+    Refused {
+        /// What was being done.
+        what: &'static str,
+        /// The store's words.
+        reason: String,
+    },
+    /// The writer is not the leader any more; nothing was written.
+    #[error("not the leader any more: {key} is gone or of another candidate")]
+    Fenced {
+        /// The leadership key.
+        key: String,
+    },
+    /// These ranges cannot be watched.
+    #[error(transparent)]
+    Ranges(#[from] RangesError),
+    /// A stored value is not what its kind says.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+}
+
+/// What a caller can do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Try again later.
+    Unavailable,
+    /// Read anew, then decide.
+    Conflict,
+    /// It is not there.
+    NotFound,
+    /// The call can never succeed as it is.
+    Invalid,
+    /// More rights are needed.
+    Denied,
+}
+
+impl ClientError {
+    pub(crate) fn config(reason: impl Into<String>) -> Self {
+        Self::Config(reason.into())
+    }
+
+    /// What a caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::Compacted { .. } | Self::Fenced { .. } => ErrorKind::Conflict,
+            Self::LeaseNotFound { .. } => ErrorKind::NotFound,
+            Self::Denied { .. } => ErrorKind::Denied,
+            Self::Config(_) | Self::Refused { .. } | Self::Ranges(_) | Self::Schema(_) => {
+                ErrorKind::Invalid
+            }
+        }
+    }
+
+    /// True when the same call may succeed later.
+    pub fn is_transient(&self) -> bool {
+        self.kind() == ErrorKind::Unavailable
+    }
+
+    /// True when a write was sent and its fate is unknown.
+    pub fn maybe_applied(&self) -> bool {
+        matches!(self, Self::Unavailable { maybe_applied: true, .. })
+    }
+
+    pub(crate) fn from_etcd(what: &'static str, error: &etcd_client::Error) -> Self {
+        let reason = reason(error);
+        match code(error) {
+            Some(Code::OutOfRange) if reason.contains("compacted") => Self::Compacted { what },
+            Some(Code::NotFound) if reason.contains("lease not found") => {
+                Self::LeaseNotFound { what }
+            }
+            Some(Code::PermissionDenied | Code::Unauthenticated) => Self::Denied { what, reason },
+            Some(code) if !is_transient(code) => Self::Refused { what, reason },
+            Some(_) | None => Self::Unavailable { what, reason, maybe_applied: !never_sent(error) },
+        }
+    }
+}
+
+/// Whether another try, perhaps at another endpoint, may succeed.
+pub(crate) fn is_worth_retrying(error: &etcd_client::Error) -> bool {
+    code(error).is_none_or(is_transient)
+}
+
+/// Whether the request certainly did not reach a server: the connection itself was refused.
+pub(crate) fn never_sent(error: &etcd_client::Error) -> bool {
+    let etcd_client::Error::GRpcStatus(status) = error else { return false };
+    let mut source = status.source();
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            return io.kind() == std::io::ErrorKind::ConnectionRefused;
+        }
+        source = cause.source();
+    }
+    false
+}
+
+fn code(error: &etcd_client::Error) -> Option<Code> {
+    match error {
+        etcd_client::Error::GRpcStatus(status) => Some(status.code()),
+        _ => None,
+    }
+}
+
+/// Codes by which a server says "not now", or by which tonic says that the connection broke.
+fn is_transient(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unavailable
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Aborted
+    )
+}
+
+/// The server's words without the frame that the client crate puts around them; for broken connections
+/// the whole chain of causes, since "transport error" says nothing.
+pub(crate) fn reason(error: &etcd_client::Error) -> String {
+    match error {
+        etcd_client::Error::GRpcStatus(status) => {
+            chain(status.message().to_owned(), status.source())
+        }
+        other => chain(other.to_string(), other.source()),
+    }
+}
+
+pub(crate) fn chain(
+    mut text: String,
+    mut source: Option<&(dyn std::error::Error + 'static)>,
+) -> String {
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = if text.is_empty() { words } else { format!("{text}: {words}") };
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,293 @@
+//! Reads, writes and transactions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use etcd_client as etcd;
+use skein_store_schema::{KeyRange, LeaseId};
+use skein_store_table::{Entry, Snapshot};
+use tokio::time::Instant;
+
+use crate::config::SessionConfig;
+use crate::connection::{Connection, Connector};
+use crate::convert;
+use crate::error::{self, ClientError};
+use crate::txn::{Txn, TxnOutcome};
+
+/// Keys read by one request. At 15 kB a value (a full slice) a page is 15 MB, at 300 B it is 300 kB; a
+/// store answers either without stalling others.
+const PAGE_KEYS: i64 = 1_000;
+/// Times a read of several pages starts over because its revision was compacted away meanwhile.
+const LIST_ATTEMPTS: usize = 5;
+
+/// What was read, and at which revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read<T> {
+    /// The revision of the store at the time of reading.
+    pub revision: i64,
+    /// What was there.
+    pub value: T,
+}
+
+/// How to read a range in one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RangeRequest {
+    /// Read as of this revision; 0 for now.
+    pub revision: i64,
+    /// At most so many keys; 0 for all.
+    pub limit: i64,
+    /// Leave the values out.
+    pub keys_only: bool,
+    /// Leave keys and values out.
+    pub count_only: bool,
+    /// Let the member answer from what it has, possibly behind the others.
+    pub serializable: bool,
+}
+
+/// The answer to one range request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The store that was read.
+    pub cluster_id: u64,
+    /// The revision of the store, not of the reading where an older one was asked for.
+    pub revision: i64,
+    /// In order of keys.
+    pub entries: Vec<Entry>,
+    /// Keys in the whole range.
+    pub count: i64,
+    /// True when the limit cut the range.
+    pub more: bool,
+}
+
+/// A session with the store. Clones share their connection.
+#[derive(Clone)]
+pub struct Session {
+    connector: Arc<Connector>,
+}
+
+/// Whether an operation may be repeated when nobody knows whether it was applied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Read,
+    Write,
+}
+
+impl Session {
+    /// A session that connects when first used.
+    ///
+    /// # Errors
+    /// [`ClientError::Config`] for endpoints or certificates that cannot work.
+    pub fn new(config: SessionConfig) -> Result<Self, ClientError> {
+        Ok(Self { connector: Arc::new(Connector::new(config)?) })
+    }
+
+    /// A session that has reached the store, within the request timeout.
+    pub async fn connect(config: SessionConfig) -> Result<Self, ClientError> {
+        let session = Self::new(config)?;
+        session.header().await?;
+        Ok(session)
+    }
+
+    /// The endpoint in use, if there is one.
+    pub async fn endpoint(&self) -> Result<String, ClientError> {
+        Ok(self.connector.get("connect").await?.endpoint.clone())
+    }
+
+    /// Cluster id and revision of the store, linearizable.
+    pub async fn header(&self) -> Result<(u64, i64), ClientError> {
+        let nothing = RangeRequest { count_only: true, ..RangeRequest::default() };
+        let page = self.page(&KeyRange::single("\0"), nothing).await?;
+        Ok((page.cluster_id, page.revision))
+    }
+
+    /// Reads one key, linearizable.
+    pub async fn get(&self, key: impl Into<Vec<u8>>) -> Result<Read<Option<Entry>>, ClientError> {
+        let mut page = self.page(&KeyRange::single(key), RangeRequest::default()).await?;
+        Ok(Read { revision: page.revision, value: page.entries.pop() })
+    }
+
+    /// Reads a whole range at one revision, in pages.
+    pub async fn range(&self, range: &KeyRange) -> Result<Snapshot, ClientError> {
+        self.ranges(std::slice::from_ref(range)).await
+    }
+
+    /// Reads several ranges at one revision, in pages.
+    pub async fn ranges(&self, ranges: &[KeyRange]) -> Result<Snapshot, ClientError> {
+        let mut attempts = 1;
+        loop {
+            match self.ranges_once(ranges).await {
+                Err(ClientError::Compacted { .. }) if attempts < LIST_ATTEMPTS => attempts += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn ranges_once(&self, ranges: &[KeyRange]) -> Result<Snapshot, ClientError> {
+        let mut snapshot = Snapshot::default();
+        let mut request = RangeRequest { limit: PAGE_KEYS, ..RangeRequest::default() };
+        for range in ranges {
+            let mut rest = range.clone();
+            loop {
+                let page = self.page(&rest, request).await?;
+                if request.revision == 0 {
+                    request.revision = page.revision;
+                    (snapshot.cluster_id, snapshot.revision) = (page.cluster_id, page.revision);
+                }
+                let last = page.entries.last().map(|entry| entry.key.clone());
+                snapshot.entries.extend(page.entries);
+                let Some(mut after) = last.filter(|_| page.more) else { break };
+                after.push(0);
+                rest = KeyRange::between(after, rest.end());
+            }
+        }
+        Ok(snapshot)
+    }
+
+    /// Reads a range by one request.
+    pub async fn page(&self, range: &KeyRange, request: RangeRequest) -> Result<Page, ClientError> {
+        let mut options = etcd::GetOptions::new()
+            .with_range(range.end())
+            .with_revision(request.revision)
+            .with_limit(request.limit);
+        options = if request.keys_only { options.with_keys_only() } else { options };
+        options = if request.count_only { options.with_count_only() } else { options };
+        options = if request.serializable { options.with_serializable() } else { options };
+        let mut response = self
+            .call("read", Effect::Read, |connection| {
+                let options = options.clone();
+                async move { connection.kv().get(range.start(), Some(options)).await }
+            })
+            .await?;
+        let (cluster_id, revision) = convert::header(response.header());
+        let (count, more) = (response.count(), response.more());
+        let entries = response.take_kvs().into_iter().map(convert::entry).collect();
+        Ok(Page { cluster_id, revision, entries, count, more })
+    }
+
+    /// Writes a key; with a lease it dies with that. Returns the revision of the write.
+    pub async fn put(
+        &self,
+        key: impl Into<Vec<u8>>,
+        value: impl Into<Vec<u8>>,
+        lease: Option<LeaseId>,
+    ) -> Result<i64, ClientError> {
+        let (key, value) = (key.into(), value.into());
+        let options = lease.map(|lease| etcd::PutOptions::new().with_lease(lease.get()));
+        let response = self
+            .call("write", Effect::Write, |connection| {
+                let (key, value, options) = (key.clone(), value.clone(), options.clone());
+                async move { connection.kv().put(key, value, options).await }
+            })
+            .await?;
+        Ok(convert::header(response.header()).1)
+    }
+
+    /// Deletes a key; absent is fine. Returns how many keys were deleted, and the revision.
+    pub async fn delete(&self, key: impl Into<Vec<u8>>) -> Result<Read<i64>, ClientError> {
+        self.delete_range(&KeyRange::single(key)).await
+    }
+
+    /// Deletes a range. Returns how many keys were deleted, and the revision.
+    pub async fn delete_range(&self, range: &KeyRange) -> Result<Read<i64>, ClientError> {
+        let response = self
+            .call("delete", Effect::Write, |connection| {
+                let options = etcd::DeleteOptions::new().with_range(range.end());
+                async move { connection.kv().delete(range.start(), Some(options)).await }
+            })
+            .await?;
+        let (_, revision) = convert::header(response.header());
+        Ok(Read { revision, value: response.deleted() })
+    }
+
+    /// Runs a transaction. A condition that does not hold is not an error.
+    pub async fn txn(&self, txn: Txn) -> Result<TxnOutcome, ClientError> {
+        let txn = txn.into_etcd();
+        let response = self
+            .call("run a transaction", Effect::Write, |connection| {
+                let txn = txn.clone();
+                async move { connection.kv().txn(txn).await }
+            })
+            .await?;
+        Ok(TxnOutcome::from_etcd(&response))
+    }
+
+    /// Drops history before a revision.
+    pub async fn compact(&self, revision: i64) -> Result<(), ClientError> {
+        self.call("compact", Effect::Write, |connection| async move {
+            connection.kv().compact(revision, None).await
+        })
+        .await
+        .map(|_| ())
+    }
+
+    pub(crate) fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// Jittered, doubling waits without end.
+    pub(crate) fn backoff(&self) -> ExponentialBackoff {
+        let (min, max) = self.connector.config().reconnect;
+        ExponentialBuilder::default()
+            .with_min_delay(min)
+            .with_max_delay(max)
+            .with_jitter()
+            .without_max_times()
+            .build()
+    }
+
+    /// Runs one request, on other connections again where that is harmless, within the request timeout.
+    pub(crate) async fn call<T, F, Fut>(
+        &self,
+        what: &'static str,
+        effect: Effect,
+        request: F,
+    ) -> Result<T, ClientError>
+    where
+        F: Fn(Arc<Connection>) -> Fut,
+        Fut: Future<Output = Result<T, etcd::Error>>,
+    {
+        let deadline = Instant::now() + self.connector.config().request_timeout;
+        let mut backoff = self.backoff();
+        loop {
+            let failure = match self.attempt(what, deadline, &request).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let harmless = effect == Effect::Read || !failure.maybe_applied();
+            let wait = backoff.next().unwrap_or(Duration::MAX);
+            if !failure.is_transient() || !harmless || Instant::now() + wait >= deadline {
+                return Err(failure);
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn attempt<T, F, Fut>(
+        &self,
+        what: &'static str,
+        deadline: Instant,
+        request: &F,
+    ) -> Result<T, ClientError>
+    where
+        F: Fn(Arc<Connection>) -> Fut,
+        Fut: Future<Output = Result<T, etcd::Error>>,
+    {
+        let connection = self.connector.get(what).await?;
+        match tokio::time::timeout_at(deadline, request(Arc::clone(&connection))).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(failure)) => {
+                if error::is_worth_retrying(&failure) {
+                    self.connector.failed(&connection);
+                }
+                Err(ClientError::from_etcd(what, &failure))
+            }
+            Err(_) => {
+                self.connector.failed(&connection);
+                let waited = self.connector.config().request_timeout.as_millis();
+                let reason = format!("{}: no answer within {waited} ms", connection.endpoint);
+                Err(ClientError::Unavailable { what, reason, maybe_applied: true })
+            }
+        }
+    }
+}
