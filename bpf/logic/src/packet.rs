@@ -15,6 +15,8 @@ pub const IP_TOTAL_LEN: u32 = 2;
 pub const IP_ID: u32 = 4;
 /// Offset, from the IP header, of flags and fragment offset.
 pub const IP_FRAGMENT: u32 = 6;
+/// Offset, from the IP header, of the time to live.
+pub const IP_TTL: u32 = 8;
 /// Offset, from the IP header, of the protocol.
 pub const IP_PROTO: u32 = 9;
 /// Offset, from the IP header, of the header checksum.
@@ -64,10 +66,14 @@ pub trait Packet {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// One byte.
-    fn u8_at(&self, offset: u32) -> Option<u8>;
     /// Two bytes.
     fn u16_at(&self, offset: u32) -> Option<u16>;
+    /// One byte that is not the last one: the verifier does not follow the comparison that a
+    /// compiler makes of a check for a single byte, so another must stand behind it.
+    #[inline(always)]
+    fn u8_at(&self, offset: u32) -> Option<u8> {
+        Some(self.u16_at(offset)?.to_ne_bytes()[0])
+    }
     /// Four bytes.
     fn u32_at(&self, offset: u32) -> Option<u32>;
     /// Writes two bytes.
@@ -76,6 +82,10 @@ pub trait Packet {
     fn set_u32(&mut self, offset: u32, value: u32) -> bool;
     /// Writes destination and source MAC.
     fn set_macs(&mut self, dst: Mac, src: Mac) -> bool;
+    /// Exchanges destination and source MAC.
+    fn swap_macs(&mut self) -> bool;
+    /// Cuts or lengthens the packet; new bytes are zero.
+    fn resize(&mut self, len: u32) -> bool;
     /// Adapts an IP header checksum to a changed four-byte value.
     fn fix_l3_u32(&mut self, offset: u32, old: u32, new: u32) -> bool;
     /// Adapts a transport checksum to a changed four-byte value.

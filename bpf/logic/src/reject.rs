@@ -1,78 +1,79 @@
 //! The answer to a packet that no backend can take: ICMP "port unreachable" from the service
 //! address, what kube-proxy answers too. A TCP client in its handshake takes it as a refused
 //! connection, a connected UDP client as an error of its next call.
+//!
+//! The answer is built in place, word by word: the packet behind it is the stack's only copy.
 
 use skein_bpf_abi::proto;
 
 use crate::checksum;
+use crate::packet::{self, Packet};
 
-/// What the answer quotes, with the Ethernet header before it: IP header without options and eight
-/// bytes (RFC 792).
-pub const QUOTED_LEN: usize = 14 + 20 + 8;
+/// What the answer quotes: an IP header without options and eight bytes (RFC 792).
+const QUOTED_LEN: u32 = 20 + 8;
+/// Offset of the ICMP header in the answer.
+const ICMP: u32 = packet::IP + packet::IP_HEADER_LEN;
+/// Offset of the quoted packet in the answer.
+const QUOTED: u32 = ICMP + packet::ICMP_HEADER_LEN;
 /// Length of the answer: Ethernet, IP, ICMP, quoted packet.
-pub const ANSWER_LEN: usize = 14 + 20 + 8 + 28;
+pub const ANSWER_LEN: u32 = QUOTED + QUOTED_LEN;
 
-/// Time to live of answers; the usual default of hosts.
-const TTL: u8 = 64;
-/// ICMP destination unreachable.
-const UNREACHABLE: u8 = 3;
-/// Its code "port unreachable".
-const PORT: u8 = 3;
+/// Version 4 and a header of five words, with the default type of service.
+const VERSION_AND_TOS: u16 = 0x4500u16.to_be();
+/// Length field of the answer's IP header.
+const TOTAL_LEN: u16 = ((ANSWER_LEN - packet::IP) as u16).to_be();
+/// Time to live 64, the usual default of hosts, and the protocol.
+const TTL_AND_PROTO: u16 = (64u16 << 8 | proto::ICMP as u16).to_be();
+/// Destination unreachable, code "port unreachable".
+const TYPE_AND_CODE: u16 = 0x0303u16.to_be();
 
-/// Builds the answer to a packet that starts with `quoted`: back where it came from, on every layer.
-#[must_use]
+/// Turns the packet into the answer: back where it came from, on every layer. The packet has an IP
+/// header without options and is long enough to quote. `None`: a write was refused and the packet is
+/// unusable.
 #[inline(always)]
-pub fn answer(quoted: &[u8; QUOTED_LEN]) -> [u8; ANSWER_LEN] {
-    let mut out = [0; ANSWER_LEN];
-    copy::<0, 6, 6>(quoted, &mut out);
-    copy::<6, 0, 6>(quoted, &mut out);
-    copy::<12, 12, 2>(quoted, &mut out);
-    out[14] = 0x45;
-    out[17] = (ANSWER_LEN - 14) as u8;
-    out[22] = TTL;
-    out[23] = proto::ICMP;
-    copy::<26, 30, 4>(quoted, &mut out);
-    copy::<30, 26, 4>(quoted, &mut out);
-    let header = !sum::<14, 10>(&out);
-    put_u16(&mut out, 24, header);
-    out[34] = UNREACHABLE;
-    out[35] = PORT;
-    copy::<42, 14, 28>(quoted, &mut out);
-    let message = !sum::<34, 18>(&out);
-    put_u16(&mut out, 36, message);
-    out
+pub fn answer<P: Packet>(packet: &mut P) -> Option<()> {
+    done(packet.resize(ANSWER_LEN))?;
+    let sum = quote(packet)?;
+    let icmp_sum = !checksum::fold(sum + u32::from(TYPE_AND_CODE));
+    done(packet.set_u16(ICMP, TYPE_AND_CODE))?;
+    done(packet.set_u16(ICMP + packet::ICMP_CHECKSUM, icmp_sum))?;
+    done(packet.set_u32(ICMP + 4, 0))?;
+    ip_header(packet)?;
+    done(packet.swap_macs())
 }
 
-/// Copies `LEN` bytes from `FROM` of the quoted packet to `TO` of the answer.
+/// Copies the packet behind the answer's headers; the one's complement sum of what was copied.
 #[inline(always)]
-fn copy<const TO: usize, const FROM: usize, const LEN: usize>(
-    quoted: &[u8; QUOTED_LEN],
-    out: &mut [u8; ANSWER_LEN],
-) {
-    const { assert!(FROM + LEN <= QUOTED_LEN && TO + LEN <= ANSWER_LEN) };
-    let mut i = 0;
-    while i < LEN {
-        out[TO + i] = quoted[FROM + i];
-        i += 1;
+fn quote<P: Packet>(packet: &mut P) -> Option<u32> {
+    let mut sum = 0;
+    let mut offset = 0;
+    while offset < QUOTED_LEN {
+        let word = packet.u32_at(packet::IP + offset)?;
+        done(packet.set_u32(QUOTED + offset, word))?;
+        sum = checksum::add_u32(sum, word);
+        offset += 4;
     }
+    Some(sum)
 }
 
 #[inline(always)]
-fn put_u16(out: &mut [u8; ANSWER_LEN], at: usize, value: u16) {
-    let bytes = value.to_ne_bytes();
-    out[at] = bytes[0];
-    out[at + 1] = bytes[1];
+fn ip_header<P: Packet>(packet: &mut P) -> Option<()> {
+    let ip = packet::IP;
+    let src_be = packet.u32_at(ip + packet::IP_DST)?;
+    let dst_be = packet.u32_at(ip + packet::IP_SRC)?;
+    let words = u32::from(VERSION_AND_TOS) + u32::from(TOTAL_LEN) + u32::from(TTL_AND_PROTO);
+    let sum = checksum::add_u32(checksum::add_u32(words, src_be), dst_be);
+    done(packet.set_u16(ip, VERSION_AND_TOS))?;
+    done(packet.set_u16(ip + packet::IP_TOTAL_LEN, TOTAL_LEN))?;
+    // Identification, flags and fragment offset.
+    done(packet.set_u32(ip + packet::IP_ID, 0))?;
+    done(packet.set_u16(ip + packet::IP_TTL, TTL_AND_PROTO))?;
+    done(packet.set_u16(ip + packet::IP_CHECKSUM, !checksum::fold(sum)))?;
+    done(packet.set_u32(ip + packet::IP_SRC, src_be))?;
+    done(packet.set_u32(ip + packet::IP_DST, dst_be))
 }
 
-/// One's complement sum of `WORDS` two-byte words from `FROM`.
 #[inline(always)]
-fn sum<const FROM: usize, const WORDS: usize>(out: &[u8; ANSWER_LEN]) -> u16 {
-    const { assert!(FROM + 2 * WORDS <= ANSWER_LEN) };
-    let mut total = 0u32;
-    let mut i = 0;
-    while i < WORDS {
-        total += u32::from(u16::from_ne_bytes([out[FROM + 2 * i], out[FROM + 2 * i + 1]]));
-        i += 1;
-    }
-    checksum::fold(total)
+const fn done(written: bool) -> Option<()> {
+    if written { Some(()) } else { None }
 }

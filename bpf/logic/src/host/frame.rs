@@ -42,9 +42,6 @@ impl Packet for Frame {
     fn len(&self) -> u32 {
         u32::try_from(self.0.len()).unwrap_or(u32::MAX)
     }
-    fn u8_at(&self, offset: u32) -> Option<u8> {
-        Some(self.bytes::<1>(offset)?[0])
-    }
     fn u16_at(&self, offset: u32) -> Option<u16> {
         Some(u16::from_ne_bytes(self.bytes(offset)?))
     }
@@ -59,6 +56,16 @@ impl Packet for Frame {
     }
     fn set_macs(&mut self, dst: Mac, src: Mac) -> bool {
         self.put(0, &dst) && self.put(packet::ETH_SRC, &src)
+    }
+    fn swap_macs(&mut self) -> bool {
+        let (Some(dst), Some(src)) = (self.bytes(0), self.bytes(packet::ETH_SRC)) else {
+            return false;
+        };
+        self.set_macs(src, dst)
+    }
+    fn resize(&mut self, len: u32) -> bool {
+        self.0.resize(len as usize, 0);
+        true
     }
     fn fix_l3_u32(&mut self, offset: u32, old: u32, new: u32) -> bool {
         let Some(field) = self.u16_at(offset) else { return false };

@@ -212,13 +212,7 @@ fn apply(frame: &mut Frame, flow: &crate::Flow, plan: &Plan) -> bool {
     use crate::packet::Packet;
     match plan.action {
         Action::Drop => true,
-        Action::RejectOut | Action::RejectIn => {
-            let Some(Ok(quoted)) = frame.0.get(..reject::QUOTED_LEN).map(TryInto::try_into) else {
-                return false;
-            };
-            frame.0 = reject::answer(quoted).to_vec();
-            true
-        }
+        Action::RejectOut | Action::RejectIn => reject::answer(frame).is_some(),
         Action::Pass | Action::PassToHost | Action::Tunnel => rewrite::rewrite(frame, flow, plan),
         Action::RedirectPeer | Action::Redirect => {
             rewrite::rewrite(frame, flow, plan) && frame.set_macs(plan.dst_mac, plan.src_mac)
