@@ -1,0 +1,33 @@
+#!/bin/sh
+# Checks what building and running need; installs it on Debian and Ubuntu as root, names it elsewhere.
+set -eu
+
+missing=""
+need() { # need COMMAND PACKAGE
+    PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need cc gcc
+need make make
+need pkg-config pkg-config
+need protoc protobuf-compiler
+need ip iproute2
+need nft nftables
+
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo "installing:$missing"
+        apt-get update -qq
+        # shellcheck disable=SC2086 # a list of words
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
+    else
+        echo "missing (Debian's package names):$missing" >&2
+        echo "install them and run this again; as root on Debian or Ubuntu this script does it" >&2
+        exit 1
+    fi
+fi
+
+if ! command -v "${CARGO:-cargo}" >/dev/null 2>&1; then
+    echo "Rust is missing: Skein needs 1.95 or newer, stable. https://rustup.rs installs it:" >&2
+    echo "    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2
+    exit 1
+fi
