@@ -150,9 +150,10 @@ impl EventLog {
     pub(crate) fn append(&self, revision: i64, records: Vec<Record>) {
         let bytes = records.iter().map(Record::bytes).sum();
         let block = Arc::new(Block { revision, records, bytes });
+        // Positions are found by counting blocks, so there must be one for every revision.
+        assert_eq!(revision, self.head() + 1, "no gap in the event log");
         let evicted = {
             let mut window = self.write();
-            assert_eq!(window.first + window.blocks.len() as i64, revision, "no gap in the log");
             window.blocks.push_back(block);
             window.bytes += bytes;
             window.evict()

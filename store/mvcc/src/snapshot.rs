@@ -37,10 +37,6 @@ pub const SNAPSHOT_VERSION: u32 = 1;
 /// the call per chunk cost nothing, small enough to be sent between other work.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// The longest body that is read: a chunk of the target size with one value of any size that a
-/// request can carry, many times over. Bounds what a damaged length can make us allocate.
-const CHUNK_BYTES_MAX: usize = 64 * 1024 * 1024;
-
 /// Bytes before the body.
 const CHUNK_HEAD_BYTES: usize = 9;
 
@@ -160,8 +156,8 @@ pub struct SnapshotChunks {
 #[derive(Debug)]
 enum Next {
     Header,
-    /// Keys from this one on.
-    Keys(Vec<u8>),
+    /// Keys from this one on, and of this key only the versions from there on.
+    Keys(Vec<u8>, Rev),
     /// Leases from this id on.
     Leases(i64),
     Footer,
@@ -174,21 +170,23 @@ impl SnapshotChunks {
         self.applied_index
     }
 
-    fn keys(&mut self, from: &[u8]) -> Bytes {
-        let compacted = self.view.compact_revision;
+    fn keys(&mut self, from: &[u8], from_rev: Rev) -> Bytes {
         let mut chunk = KeysChunk::default();
         let mut bytes = 0;
         let mut next = Next::Leases(i64::MIN);
-        for (key, history) in self.view.index.iter_from(from) {
+        let compacted = self.view.compact_revision;
+        let versions = self.view.index.iter_from(from).flat_map(|(key, history)| {
+            history.retained(compacted).map(move |version| (key, version))
+        });
+        let sent = |key: &[u8], version: &Version| key == from && version.rev < from_rev;
+        for (key, version) in versions.skip_while(|(key, version)| sent(key, version)) {
             if bytes >= CHUNK_BYTES {
-                next = Next::Keys(key.to_vec());
+                next = Next::Keys(key.to_vec(), version.rev);
                 break;
             }
-            for version in history.retained(compacted) {
-                bytes += version.event.len();
-                let Rev { main, sub } = version.rev;
-                chunk.versions.push(VersionRecord { main, sub, event: version.event.clone() });
-            }
+            bytes += version.event.len();
+            let Rev { main, sub } = version.rev;
+            chunk.versions.push(VersionRecord { main, sub, event: version.event.clone() });
         }
         self.versions += chunk.versions.len() as u64;
         self.next = next;
@@ -210,7 +208,7 @@ impl SnapshotChunks {
     }
 
     fn header(&mut self) -> Bytes {
-        self.next = Next::Keys(Vec::new());
+        self.next = Next::Keys(Vec::new(), Rev::first_of(0));
         let header = Header {
             format_version: SNAPSHOT_VERSION,
             applied_index: self.applied_index,
@@ -232,7 +230,7 @@ impl Iterator for SnapshotChunks {
     fn next(&mut self) -> Option<Bytes> {
         match std::mem::replace(&mut self.next, Next::End) {
             Next::Header => Some(self.header()),
-            Next::Keys(from) => Some(self.keys(&from)),
+            Next::Keys(from, rev) => Some(self.keys(&from, rev)),
             Next::Leases(from) => Some(self.lease_chunk(from)),
             Next::Footer => Some(self.footer()),
             Next::End => None,
@@ -292,11 +290,12 @@ fn read_chunk(from: &mut impl Read, chunk: u64) -> Result<(u8, Bytes), SnapshotE
     from.read_exact(&mut head).map_err(failed)?;
     let [l0, l1, l2, l3, c0, c1, c2, c3, kind] = head;
     let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-    if length > CHUNK_BYTES_MAX {
-        return Err(SnapshotError::Damaged { chunk, what: "impossible length" });
+    // Grows with what is really there, so that a damaged length cannot ask for much memory.
+    let mut body = Vec::new();
+    from.take(length as u64).read_to_end(&mut body).map_err(failed)?;
+    if body.len() < length {
+        return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
     }
-    let mut body = vec![0; length];
-    from.read_exact(&mut body).map_err(failed)?;
     let checksum = crc32c::crc32c_append(crc32c::crc32c(&[kind]), &body);
     if checksum != u32::from_le_bytes([c0, c1, c2, c3]) {
         return Err(SnapshotError::Damaged { chunk, what: "checksum mismatch" });

@@ -67,7 +67,8 @@ pub struct Batch {
     /// Everything up to this revision is delivered, whether it held an event for the watcher or
     /// not. The watcher goes on behind it.
     pub through: i64,
-    /// Whether `through` was the newest revision: nothing more to poll until the log moves.
+    /// Whether `through` was the newest revision: nothing more to poll until the log moves. Never
+    /// set by [`WatchCursor::poll_history`]: poll the log next.
     pub caught_up: bool,
 }
 
@@ -175,9 +176,9 @@ impl WatchCursor {
                 batch.extend(history_event(view, &change.key, rev, self.spec.prev_kv));
             }
         }
-        // Every revision up to the view's is passed, also one that left no change behind.
+        // Every revision up to the view's is passed, also one that left no change behind. Whether
+        // there is more by now only the log can tell.
         self.pass(&mut batch, view.revision.max(self.next - 1), before);
-        batch.caught_up = true;
         Ok(batch)
     }
 
