@@ -219,8 +219,9 @@ pub mod cancel_reason {
     pub const DUPLICATE_WATCH_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
     /// A range whose end lies before its start.
     pub const EMPTY_WATCH_RANGE: &str = "mvcc: watcher range is empty";
-    /// A start revision that compaction removed.
-    pub const COMPACTED: &str = "mvcc: required revision has been compacted";
+    /// A start revision below zero. (A watch whose revisions compaction removed is cancelled with a
+    /// compact revision and without a reason.)
+    pub const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
 }
 
 #[cfg(test)]
