@@ -1,0 +1,192 @@
+//! A member as a process of its own, on a directory of its own, gone when dropped.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::ask;
+use crate::endpoint::Endpoint;
+use crate::endpoint::member::MemberEndpoint;
+
+/// How long a member may take from its start to its first linearizable answer.
+///
+/// etcd elects itself within about a second; a loaded machine is given a lot more.
+const READY_WAIT: Duration = Duration::from_secs(30);
+
+/// Pause between two attempts to reach a starting member.
+const READY_POLL: Duration = Duration::from_millis(50);
+
+/// Ports are taken below the kernel's ephemeral range, so that no client connection can hold one.
+const PORTS: std::ops::Range<u16> = 21_000..31_000;
+
+/// How many ports are tried before giving up.
+const PORT_ATTEMPTS: u16 = 500;
+
+/// A member could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot prepare the member's directory")]
+    Directory(#[source] std::io::Error),
+    #[error("cannot start {program}")]
+    Spawn { program: PathBuf, source: std::io::Error },
+    #[error("no free port in {PORTS:?}")]
+    NoPort,
+    #[error("{program} ended with {status} before it was ready; its log ends:\n{log}")]
+    Ended { program: PathBuf, status: String, log: String },
+    #[error("{program} did not answer within {READY_WAIT:?}; its log ends:\n{log}")]
+    Silent { program: PathBuf, log: String },
+    #[error("bad address {0}")]
+    Address(String),
+}
+
+/// A running member of a cluster of one.
+pub struct Process {
+    child: Child,
+    program: PathBuf,
+    extra: Vec<String>,
+    directory: TempDir,
+    client: u16,
+    peer: u16,
+}
+
+impl Process {
+    /// Starts `program` with etcd's flags and waits until it answers.
+    ///
+    /// # Errors
+    /// The program cannot be started or does not become ready.
+    pub async fn start(program: &Path, extra: &[&str]) -> Result<Self, StartError> {
+        let directory = tempfile::Builder::new()
+            .prefix("skein-conformance-")
+            .tempdir()
+            .map_err(StartError::Directory)?;
+        let (client, peer) = (free_port()?, free_port()?);
+        let extra: Vec<String> = extra.iter().map(|flag| (*flag).to_owned()).collect();
+        let child = spawn(program, directory.path(), client, peer, &extra)?;
+        let program = program.to_owned();
+        let mut process = Self { child, program, extra, directory, client, peer };
+        process.ready().await?;
+        Ok(process)
+    }
+
+    /// The process's id, for reading what it used.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `127.0.0.1:<client port>`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.client)
+    }
+
+    /// A connection of its own to the member.
+    ///
+    /// # Errors
+    /// The address cannot be used.
+    pub fn connect(&self) -> Result<MemberEndpoint, StartError> {
+        MemberEndpoint::new(&self.address()).map_err(|_| StartError::Address(self.address()))
+    }
+
+    /// Kills the process as `kill -9` does and starts it again on the same directory.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub async fn kill_and_restart(&mut self) -> Result<(), StartError> {
+        self.kill();
+        let directory = self.directory.path();
+        self.child = spawn(&self.program, directory, self.client, self.peer, &self.extra)?;
+        self.ready().await
+    }
+
+    async fn ready(&mut self) -> Result<(), StartError> {
+        let started = Instant::now();
+        let endpoint = self.connect()?;
+        while started.elapsed() < READY_WAIT {
+            if endpoint.range(ask::get("no-such-key")).await.is_ok() {
+                return Ok(());
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                let (program, log) = (self.program.clone(), self.log_tail());
+                return Err(StartError::Ended { program, status: status.to_string(), log });
+            }
+            tokio::time::sleep(READY_POLL).await;
+        }
+        Err(StartError::Silent { program: self.program.clone(), log: self.log_tail() })
+    }
+
+    /// The end of what the member wrote to its log.
+    pub fn log_tail(&self) -> String {
+        const LINES: usize = 15;
+        let log = std::fs::read_to_string(log_path(self.directory.path())).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n")
+    }
+
+    fn kill(&mut self) {
+        // Both fail only when the process is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn log_path(directory: &Path) -> PathBuf {
+    directory.join("log")
+}
+
+fn spawn(
+    program: &Path,
+    directory: &Path,
+    client: u16,
+    peer: u16,
+    extra: &[String],
+) -> Result<Child, StartError> {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(log_path(directory))
+        .map_err(StartError::Directory)?;
+    let errors = log.try_clone().map_err(StartError::Directory)?;
+    let client_url = format!("http://127.0.0.1:{client}");
+    let peer_url = format!("http://127.0.0.1:{peer}");
+    let mut command = Command::new(program);
+    command.arg("--name=default").arg(format!("--data-dir={}", directory.join("data").display()));
+    for flag in ["--listen-client-urls", "--advertise-client-urls"] {
+        command.arg(format!("{flag}={client_url}"));
+    }
+    for flag in ["--listen-peer-urls", "--initial-advertise-peer-urls"] {
+        command.arg(format!("{flag}={peer_url}"));
+    }
+    command.arg(format!("--initial-cluster=default={peer_url}"));
+    command.args(extra).stdin(Stdio::null()).stdout(log).stderr(errors);
+    command.spawn().map_err(|source| StartError::Spawn { program: program.to_owned(), source })
+}
+
+/// A port that nobody listens on. Another program may still take it before the member does; the
+/// member then ends with a message of its own.
+fn free_port() -> Result<u16, StartError> {
+    let span = PORTS.end - PORTS.start;
+    let mut seed = std::process::id() as u64 ^ now_nanos();
+    for _ in 0..PORT_ATTEMPTS {
+        // Steps of a linear congruential generator (Knuth's MMIX constants): spread is enough.
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let port = PORTS.start + ((seed >> 33) % u64::from(span)) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(StartError::NoPort)
+}
+
+fn now_nanos() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |elapsed| elapsed.as_nanos() as u64)
+}

@@ -1,0 +1,74 @@
+//! Runs the suite: `cargo test -p skein-store-conformance --test conformance [-- BACKEND [CASE]]`.
+//!
+//! BACKEND is `memory`, `skein` or `etcd`; CASE is a part of a case's name. Without them, all.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use skein_store_conformance::peers::{self, Etcd, PeerError};
+use skein_store_conformance::process::Process;
+use skein_store_conformance::runner::{self, Backend, Report};
+
+const BACKENDS: [&str; 3] = ["memory", "skein", "etcd"];
+
+fn main() -> anyhow::Result<ExitCode> {
+    let words: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let backend = words.iter().find(|word| BACKENDS.contains(&word.as_str()));
+    let filter = words.iter().find(|word| !BACKENDS.contains(&word.as_str()));
+    let filter = filter.map_or("", String::as_str);
+    let runtime = tokio::runtime::Runtime::new()?;
+    let mut failed = 0;
+    for name in BACKENDS.iter().filter(|name| backend.is_none_or(|wanted| wanted == *name)) {
+        failed += runtime.block_on(run(name, filter))?;
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs one backend and returns how many cases failed; a missing peer that is required counts.
+async fn run(name: &str, filter: &str) -> anyhow::Result<usize> {
+    let report = match name {
+        "etcd" => match etcd(filter).await? {
+            Ok(report) => report,
+            Err(missing) => return Ok(say_missing(&missing)),
+        },
+        "skein" => skein(filter).await?,
+        _ => return Ok(0),
+    };
+    println!("{}", report.render());
+    Ok(report.failed())
+}
+
+async fn skein(filter: &str) -> anyhow::Result<Report> {
+    let process = Process::start(&peers::skein_store()?, &[]).await?;
+    let backend = Backend {
+        name: "skein-store".to_owned(),
+        store: Arc::new(process.connect()?),
+        member: true,
+        differences: &[],
+    };
+    Ok(runner::run(&backend, filter).await)
+}
+
+async fn etcd(filter: &str) -> anyhow::Result<Result<Report, PeerError>> {
+    let etcd = match peers::etcd() {
+        Ok(etcd) => etcd,
+        Err(missing) => return Ok(Err(missing)),
+    };
+    let process = Process::start(etcd.program(), &[]).await?;
+    let backend = Backend {
+        name: match &etcd {
+            Etcd::Pinned(_) => "etcd, as chaos-tests/peers pins it".to_owned(),
+            Etcd::Debian(_) => "etcd, Debian's package".to_owned(),
+        },
+        store: Arc::new(process.connect()?),
+        member: true,
+        differences: &[],
+    };
+    Ok(Ok(runner::run(&backend, filter).await))
+}
+
+fn say_missing(missing: &PeerError) -> usize {
+    println!("etcd\n  LEFT OUT: there is no real etcd to hold the suite against: {missing}");
+    println!("  Install Go (chaos-tests/peers is then built), or Debian's etcd-server.\n");
+    usize::from(peers::required())
+}
