@@ -56,14 +56,11 @@ impl Entry {
     }
 
     pub(crate) fn into_raft(self) -> eraftpb::Entry {
-        let mut entry = eraftpb::Entry::default();
-        entry.entry_type = match self.kind {
+        let entry_type = match self.kind {
             EntryKind::Normal => eraftpb::EntryType::EntryNormal,
         };
-        entry.index = self.index;
-        entry.term = self.term;
-        entry.data = self.data;
-        entry
+        let Self { index, term, data, .. } = self;
+        eraftpb::Entry { entry_type, index, term, data, ..Default::default() }
     }
 }
 
@@ -84,10 +81,7 @@ impl HardState {
     }
 
     pub(crate) fn to_raft(self) -> eraftpb::HardState {
-        let mut state = eraftpb::HardState::default();
-        state.term = self.term;
-        state.vote = self.vote;
-        state.commit = self.commit;
-        state
+        let Self { term, vote, commit } = self;
+        eraftpb::HardState { term, vote, commit, ..Default::default() }
     }
 }

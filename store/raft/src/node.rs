@@ -290,9 +290,7 @@ impl Node {
 const CONTEXT_BYTES: usize = 24;
 
 fn proposal(data: Bytes) -> eraftpb::Entry {
-    let mut entry = eraftpb::Entry::default();
-    entry.data = data;
-    entry
+    eraftpb::Entry { data, ..Default::default() }
 }
 
 fn convert(entries: Vec<eraftpb::Entry>) -> Result<Vec<Entry>, RaftError> {

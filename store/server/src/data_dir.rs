@@ -65,7 +65,7 @@ pub enum DataDirError {
 
 /// A locked data directory. Dropping it releases the lock.
 #[derive(Debug)]
-pub struct DataDir {
+pub(crate) struct DataDir {
     root: PathBuf,
     _lock: File,
 }
@@ -75,7 +75,7 @@ impl DataDir {
     ///
     /// # Errors
     /// Another process holds the lock, or a file operation failed.
-    pub fn lock(root: &Path) -> Result<Self, DataDirError> {
+    pub(crate) fn lock(root: &Path) -> Result<Self, DataDirError> {
         for dir in [root.to_owned(), root.join("member")] {
             create_private(&dir).map_err(io_error("create", &dir))?;
         }
@@ -92,12 +92,12 @@ impl DataDir {
     }
 
     /// Directory of the log's segments.
-    pub fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.root.join("member/log")
     }
 
     /// Directory of the snapshots.
-    pub fn snapshots(&self) -> PathBuf {
+    pub(crate) fn snapshots(&self) -> PathBuf {
         self.root.join("member/snap")
     }
 
@@ -105,7 +105,7 @@ impl DataDir {
     ///
     /// # Errors
     /// The file is damaged or of another version, or data is here without it.
-    pub fn identity(&self, fresh: Identity) -> Result<Identity, DataDirError> {
+    pub(crate) fn identity(&self, fresh: Identity) -> Result<Identity, DataDirError> {
         let path = self.root.join("member/identity");
         match fs::read(&path) {
             Ok(bytes) => parse_identity(&path, &bytes),
@@ -114,8 +114,8 @@ impl DataDir {
                     return Err(DataDirError::IdentityMissing { path: self.root.join("member") });
                 }
                 let text = serde_json::to_vec_pretty(&Stored { v: IDENTITY_VERSION, id: &fresh });
-                let text = text
-                    .map_err(|source| DataDirError::Identity { path: path.clone(), source })?;
+                let text =
+                    text.map_err(|source| DataDirError::Identity { path: path.clone(), source })?;
                 write_durably(&path, &text).map_err(io_error("write", &path))?;
                 Ok(fresh)
             }
@@ -126,17 +126,17 @@ impl DataDir {
 
 /// Who a member is; chosen at the first start and never changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The cluster, not 0.
-    pub cluster_id: u64,
+    pub(crate) cluster_id: u64,
     /// The member, not 0.
-    pub member_id: u64,
+    pub(crate) member_id: u64,
 }
 
 impl Identity {
     /// The identity of the only member of a new cluster: a hash of its peer URLs and the cluster's
     /// token, so that equal flags give equal ids, as with etcd.
-    pub fn derive(peer_urls: &[String], token: &str) -> Self {
+    pub(crate) fn derive(peer_urls: &[String], token: &str) -> Self {
         let mut urls = peer_urls.to_vec();
         urls.sort();
         let member_id = hash_id(&[urls.join(","), token.to_owned()]);
@@ -144,7 +144,7 @@ impl Identity {
     }
 
     /// The owner of this member's files.
-    pub fn owner(&self) -> Owner {
+    pub(crate) fn owner(&self) -> Owner {
         Owner { cluster_id: self.cluster_id, member_id: self.member_id }
     }
 }

@@ -1,10 +1,43 @@
 //! An etcd-v3-compatible store member: disk, consensus, gRPC and HTTP.
 
+/// [`ETCD_VERSION`] as a literal, for `concat!`.
+macro_rules! etcd_version {
+    () => {
+        "3.7.1"
+    };
+}
+
+mod app;
+pub mod cli;
+mod compactor;
 mod config;
+mod core;
 mod data_dir;
 pub mod disk;
+mod driver;
+mod http_api;
 pub mod log;
+pub mod logging;
+mod member;
 mod metrics;
 mod net;
 mod process;
+mod service;
 pub mod snapshot_file;
+mod state;
+
+pub use config::{AutoCompaction, ConfigError, ListenUrl, MemberConfig, TlsConfig};
+pub use data_dir::DataDirError;
+pub use driver::DriverError;
+pub use member::{Member, StartError};
+pub use net::tls::TlsError;
+pub use state::{ApplyError, RestoreError};
+
+/// The version of etcd whose API and behaviour this member shows to clients that ask.
+pub const ETCD_VERSION: &str = etcd_version!();
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

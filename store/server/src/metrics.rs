@@ -14,7 +14,7 @@ use crate::process::ProcessUsage;
 type Level = Gauge<i64, AtomicI64>;
 
 /// One member's metrics: a value, not a global.
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) has_leader: Level,
     pub(crate) is_leader: Level,
@@ -67,10 +67,11 @@ impl Metrics {
     pub(crate) fn new(member_id: u64, version: &'static str) -> Self {
         let mut registry = Registry::default();
         let r = &mut registry;
-        r.register("etcd_server_id", "Member id", Info::new(vec![(
-            "server_id",
-            format!("{member_id:x}"),
-        )]));
+        r.register(
+            "etcd_server_id",
+            "Member id",
+            Info::new(vec![("server_id", format!("{member_id:x}"))]),
+        );
         r.register("etcd_server_version", "Version", Info::new(vec![("server_version", version)]));
         Self {
             has_leader: level(r, "etcd_server_has_leader", "1 when a leader is known"),

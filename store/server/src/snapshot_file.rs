@@ -167,7 +167,7 @@ impl std::fmt::Debug for SnapshotReader {
 
 impl SnapshotReader {
     /// What the snapshot contains.
-    pub fn position(&self) -> Position {
+    pub fn ends_at(&self) -> Position {
         self.position
     }
 
@@ -339,7 +339,7 @@ mod tests {
         let (disk, _) = written();
         assert_eq!(read(&disk).expect("undamaged"), chunks());
         let newest = open_newest(&disk, Path::new("/s"), OWNER).expect("undamaged");
-        assert_eq!(newest.map(|reader| reader.position()), Some(AT));
+        assert_eq!(newest.map(|reader| reader.ends_at()), Some(AT));
     }
 
     #[test]

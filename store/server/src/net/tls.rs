@@ -59,11 +59,12 @@ fn client_verifier(
         roots.add(certificate).map_err(TlsError::Unusable)?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    Ok(verifier.build().map_err(TlsError::Authorities)?)
+    verifier.build().map_err(TlsError::Authorities)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match found {
         Ok(found) if found.is_empty() => {
             Err(pem("a certificate", path)(rustls::pki_types::pem::Error::NoItemsFound))
@@ -72,10 +73,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
-fn pem(
-    what: &'static str,
-    path: &Path,
-) -> impl FnOnce(rustls::pki_types::pem::Error) -> TlsError {
+fn pem(what: &'static str, path: &Path) -> impl FnOnce(rustls::pki_types::pem::Error) -> TlsError {
     let path = path.to_owned();
     move |source| TlsError::Pem { what, path, source }
 }
