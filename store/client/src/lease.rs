@@ -165,7 +165,7 @@ async fn keep_alive(
     let pause = ttl / KEEPALIVES_PER_TTL;
     loop {
         tokio::time::sleep(pause).await;
-        match tokio::time::timeout_at(deadline, renew(&session, id)).await {
+        match tokio::time::timeout_at(deadline, renew(&session, id, pause)).await {
             Ok(Some(sent)) => deadline = sent + ttl,
             Ok(None) | Err(_) => break,
         }
@@ -174,27 +174,23 @@ async fn keep_alive(
     lost.send_replace(true);
 }
 
-/// Renews once, trying until it succeeds. Returns when the successful renewal was sent; none when the
-/// store says that the lease is gone.
-async fn renew(session: &Session, id: LeaseId) -> Option<Instant> {
+/// Renews once, trying until it succeeds and never longer than `patience` on one connection. Returns when
+/// the successful renewal was sent; none when the store says that the lease is gone.
+async fn renew(session: &Session, id: LeaseId, patience: Duration) -> Option<Instant> {
     let mut backoff = session.backoff();
     loop {
         let sent = Instant::now();
-        let connection = session.connector().get("renew the lease").await;
-        if let Ok(connection) = connection {
-            match connection.client.lease_client().keep_alive(id.get()).await {
-                Ok(_) => return Some(sent),
-                Err(etcd::Error::LeaseKeepAliveError(_)) => return None,
-                Err(error) => {
-                    tracing::debug!(lease = %id, %error, "renewal failed");
-                    session.connector().failed(&connection);
-                }
+        if let Ok(connection) = session.connector().get("renew the lease").await {
+            let mut client = connection.client.lease_client();
+            match tokio::time::timeout(patience, client.keep_alive(id.get())).await {
+                Ok(Ok(_)) => return Some(sent),
+                Ok(Err(etcd::Error::LeaseKeepAliveError(_))) => return None,
+                Ok(Err(error)) => tracing::debug!(lease = %id, %error, "renewal failed"),
+                Err(_) => tracing::debug!(lease = %id, "renewal not answered"),
             }
+            session.connector().failed(&connection);
         }
-        match backoff.next() {
-            Some(wait) => tokio::time::sleep(wait).await,
-            // The backoff is without end; were it not, the lease would be as good as gone.
-            None => return None,
-        }
+        // The backoff is without end; were it not, the lease would be as good as gone.
+        tokio::time::sleep(backoff.next()?).await;
     }
 }

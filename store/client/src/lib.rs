@@ -36,6 +36,8 @@ mod error;
 mod lease;
 mod maintenance;
 mod session;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod txn;
 mod watch;
 
@@ -48,4 +50,4 @@ pub use session::{Page, RangeRequest, Read, Session};
 pub use skein_store_schema::{KeyRange, LeaseId};
 pub use skein_store_table::{Change, Entry, ResetReason, ResumePoint, Snapshot, SyncEvent};
 pub use txn::{Compare, Op, OpResult, Txn, TxnOutcome};
-pub use watch::{RawWatch, WatchStream};
+pub use watch::WatchStream;

@@ -96,8 +96,13 @@ impl Session {
 
     /// Cluster id and revision of the store, linearizable.
     pub async fn header(&self) -> Result<(u64, i64), ClientError> {
+        self.header_at(vec![0]).await
+    }
+
+    /// The same by asking for one key, which need not exist but must be one that may be read.
+    pub(crate) async fn header_at(&self, key: Vec<u8>) -> Result<(u64, i64), ClientError> {
         let nothing = RangeRequest { count_only: true, ..RangeRequest::default() };
-        let page = self.page(&KeyRange::single("\0"), nothing).await?;
+        let page = self.page(&KeyRange::single(key), nothing).await?;
         Ok((page.cluster_id, page.revision))
     }
 

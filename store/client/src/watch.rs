@@ -8,16 +8,14 @@ use std::time::Duration;
 use etcd_client as etcd;
 use futures::Stream;
 use skein_store_schema::KeyRange;
-use skein_store_table::{
-    Change, Next, ResumePoint, Step, SyncEvent, Syncer, WatchBody, WatchMessage,
-};
+use skein_store_table::{Next, ResumePoint, Step, SyncEvent, Syncer, WatchBody, WatchMessage};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::connection::Connection;
 use crate::convert;
 use crate::error::{self, ClientError};
-use crate::session::{Effect, Session};
+use crate::session::Session;
 
 /// Events waiting for their reader. When full, reading from the store stops until there is room: the
 /// store keeps the history, so nothing is lost.
@@ -78,57 +76,6 @@ impl Session {
         let task = tokio::spawn(driver.run());
         Ok(WatchStream { events, task })
     }
-
-    /// Watches one range from a revision on, as the store tells it: no resume, no list. For tools.
-    ///
-    /// # Errors
-    /// [`ClientError::Compacted`] when the revision was compacted away, now or from the stream.
-    pub async fn watch_raw(
-        &self,
-        range: &KeyRange,
-        start_revision: i64,
-    ) -> Result<RawWatch, ClientError> {
-        let stream = self
-            .call("watch", Effect::Read, |connection| {
-                let options = etcd::WatchOptions::new()
-                    .with_range(range.end())
-                    .with_start_revision(start_revision);
-                async move { connection.watch().watch(range.start(), Some(options)).await }
-            })
-            .await?;
-        Ok(RawWatch { stream })
-    }
-}
-
-/// A plain watch of one range.
-#[derive(Debug)]
-pub struct RawWatch {
-    stream: etcd::WatchStream,
-}
-
-impl RawWatch {
-    /// The next changes, with the revision of the store.
-    pub async fn next(&mut self) -> Result<(i64, Vec<Change>), ClientError> {
-        let what = "watch";
-        loop {
-            let failed = |error| ClientError::from_etcd(what, &error);
-            let Some(response) = self.stream.message().await.map_err(failed)? else {
-                let reason = "the store closed the stream".to_owned();
-                return Err(ClientError::Unavailable { what, reason, maybe_applied: false });
-            };
-            if response.compact_revision() > 0 {
-                return Err(ClientError::Compacted { what });
-            }
-            if response.canceled() {
-                let reason = response.cancel_reason().to_owned();
-                return Err(ClientError::Refused { what, reason });
-            }
-            if !response.events().is_empty() {
-                let changes = response.events().iter().filter_map(convert::change).collect();
-                return Ok((convert::header(response.header()).1, changes));
-            }
-        }
-    }
 }
 
 /// The reader of the events is gone.
@@ -163,21 +110,20 @@ impl Driver {
     async fn run(mut self) {
         let mut backoff = self.session.backoff();
         loop {
-            let reason = match self.one_connection().await {
-                // The machine asked for a new stream after one that worked: no need to wait.
-                Ok(()) => {
-                    backoff = self.session.backoff();
-                    continue;
-                }
-                Err(Broken::Reader(Gone)) => return,
-                Err(Broken::Store(reason)) => reason,
-            };
+            let outcome = self.one_connection().await;
             if !self.machine.is_catching_up() {
                 backoff = self.session.backoff();
             }
-            if let Some(event) = self.machine.lost(reason)
-                && self.tell(vec![event]).await.is_err()
-            {
+            let told = match outcome {
+                // The machine wants a new stream; the store itself is well.
+                Ok(()) => Ok(()),
+                Err(Broken::Reader(gone)) => Err(gone),
+                Err(Broken::Store(reason)) => {
+                    let event = self.machine.lost(reason);
+                    self.tell(event.into_iter().collect()).await
+                }
+            };
+            if told.is_err() {
                 return;
             }
             let Some(wait) = backoff.next() else { return };
@@ -187,7 +133,9 @@ impl Driver {
 
     /// Connects, lists if need be, watches. Ok when the machine wants a new stream.
     async fn one_connection(&mut self) -> Result<(), Broken> {
-        let (cluster_id, revision) = self.session.header().await?;
+        // Asked within our own ranges, since the store may let us read nothing else.
+        let probe = self.machine.ranges()[0].start().to_vec();
+        let (cluster_id, revision) = self.session.header_at(probe).await?;
         let (events, mut step) = self.machine.connected(cluster_id, revision);
         self.tell(events).await?;
         if step == Step::List {
