@@ -88,18 +88,25 @@ fn follow(
     while !stop.is_cancelled() {
         let now = Instant::now();
         let mut looked = false;
+        for path in agenda.take_due(now) {
+            if scanner.roots().contains(&path) {
+                // The folder itself was moved, removed or replaced: it has to be watched anew.
+                agenda.next_rescan = now;
+            } else {
+                scanner.look_at(&mut set, &path);
+            }
+            looked = true;
+        }
         if agenda.rescan_due(now) {
             watcher.watch(scanner.roots());
             scanner.scan_all(&mut set);
-            let unreadable = set.unreadable_folders().next().is_some();
-            agenda.next_rescan = now + if unreadable { RESCAN_UNREADABLE } else { RESCAN_EVERY };
-            looked = true;
-        }
-        for path in agenda.take_due(now) {
-            scanner.look_at(&mut set, &path);
+            agenda.next_rescan = now + RESCAN_EVERY;
             looked = true;
         }
         if looked {
+            if set.unreadable_folders().next().is_some() {
+                agenda.next_rescan = agenda.next_rescan.min(now + RESCAN_UNREADABLE);
+            }
             publish(out, set.snapshot());
         }
         match watcher.next(agenda.sleep(Instant::now())) {
@@ -171,7 +178,12 @@ impl Agenda {
     }
 
     fn sleep(&self, now: Instant) -> Duration {
-        let next = self.due.values().min().copied().map_or(self.next_rescan, |at| at.min(self.next_rescan));
+        let next = self
+            .due
+            .values()
+            .min()
+            .copied()
+            .map_or(self.next_rescan, |at| at.min(self.next_rescan));
         next.saturating_duration_since(now).min(STOP_CHECK)
     }
 }

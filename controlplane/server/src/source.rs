@@ -15,8 +15,11 @@ pub trait Source: Send + 'static {
 
     /// Publishes snapshots until `stop`. The first one is published as soon as everything has been
     /// read once; a source that fails for good returns the reason.
-    fn run(self: Box<Self>, out: watch::Sender<Option<Snapshot>>, stop: CancellationToken)
-    -> SourceTask;
+    fn run(
+        self: Box<Self>,
+        out: watch::Sender<Option<Snapshot>>,
+        stop: CancellationToken,
+    ) -> SourceTask;
 }
 
 /// The running source.

@@ -63,11 +63,16 @@ impl Scanner {
 
     fn look_at_in(&mut self, set: &mut ManifestSet, root: u32, path: &Path) {
         let folder = self.roots[root as usize].clone();
-        let hidden = path.ancestors().take_while(|p| *p != folder).find(|p| is_hidden(p));
+        let hidden = path.ancestors().take_while(|p| *p != folder).filter(|p| is_hidden(p)).last();
         if let Some(hidden) = hidden {
-            // A hidden link may stand behind the files next to it (ConfigMap volumes).
-            let parent = hidden.parent().unwrap_or(&folder).to_owned();
-            return self.scan_folder(set, root, &parent, depth(&folder, &parent));
+            // ConfigMap volumes keep their files behind a link with this prefix and swap it; other
+            // hidden files (of editors, half-written ones) concern nobody.
+            let swapped =
+                hidden.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b".."));
+            if let Some(parent) = hidden.parent().filter(|_| swapped) {
+                self.scan_folder(set, root, parent, depth(&folder, parent));
+            }
+            return;
         }
         // A folder that vanished as a whole is a folder that cannot be read, not one whose files
         // were removed one by one.
@@ -137,7 +142,8 @@ impl Scanner {
             self.stamps.remove(&file);
             set.remove_file(&file);
         }
-        let folders: Vec<FileId> = set.unreadable_folders().filter(|id| below(id)).cloned().collect();
+        let folders: Vec<FileId> =
+            set.unreadable_folders().filter(|id| below(id)).cloned().collect();
         for folder in folders {
             set.set_folder(&folder, None);
         }
@@ -167,7 +173,11 @@ impl Scanner {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.forget(set, id.root, path);
             }
-            Err(error) => set.put_unreadable_file(id, &error.to_string()),
+            Err(error) => {
+                // The next full scan tries again.
+                self.stamps.insert(id.clone(), Stamp { bytes: u64::MAX, ..stamp(meta) });
+                set.put_unreadable_file(id, &error.to_string());
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Kernel notifications, reduced to what is worth a look.
 
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RenameMode};
-use notify::{Event, RecommendedWatcher, RecursiveMode};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tracing::warn;
 
 use crate::source::SourceError;
@@ -33,7 +35,8 @@ pub(super) struct Watcher {
     inner: RecommendedWatcher,
     notices: Receiver<Notice>,
     lost: Arc<AtomicBool>,
-    watched: Vec<PathBuf>,
+    /// By name: device and inode of the folder that is watched.
+    watched: BTreeMap<PathBuf, (u64, u64)>,
 }
 
 impl Watcher {
@@ -43,27 +46,31 @@ impl Watcher {
         let flag = lost.clone();
         let inner = notify::recommended_watcher(move |event| pass_on(event, &sender, &flag))
             .map_err(|source| SourceError::Watch { source })?;
-        Ok(Watcher { inner, notices, lost, watched: Vec::new() })
+        Ok(Watcher { inner, notices, lost, watched: BTreeMap::new() })
     }
 
-    /// Watches the folders that are there. A folder that was replaced is watched anew: watching
-    /// one twice is harmless.
+    /// Watches the folders that are there. One that was replaced by another of its name is watched
+    /// anew: the kernel watches the folder, not the name.
     pub(super) fn watch(&mut self, roots: &[PathBuf]) {
         for root in roots {
-            let there = root.is_dir();
-            let known = self.watched.contains(root);
-            if there && !known {
-                match self.inner.watch(root, RecursiveMode::Recursive) {
-                    Ok(()) => self.watched.push(root.clone()),
-                    Err(error) => {
-                        warn!(folder = %root.display(), %error, "folder cannot be watched: it is scanned periodically");
-                    }
-                }
+            let inode = std::fs::metadata(root).ok().filter(|m| m.is_dir());
+            let inode = inode.map(|m| (m.dev(), m.ino()));
+            if self.watched.get(root) == inode.as_ref() {
+                continue;
             }
-            if !there && known {
+            if self.watched.remove(root).is_some() {
                 // Fails when the kernel dropped the watch together with the folder.
                 let _ = self.inner.unwatch(root);
-                self.watched.retain(|w| w != root);
+            }
+            let Some(inode) = inode else { continue };
+            match self.inner.watch(root, RecursiveMode::Recursive) {
+                Ok(()) => {
+                    self.watched.insert(root.clone(), inode);
+                }
+                Err(error) => {
+                    let folder = root.display();
+                    warn!(%folder, %error, "folder cannot be watched: it is scanned periodically");
+                }
             }
         }
     }

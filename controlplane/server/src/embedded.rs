@@ -1,0 +1,58 @@
+//! The store inside this process.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::{Context, Result};
+use skein_store_server::{Member, MemberConfig};
+
+use crate::cli::Args;
+
+/// A store member that lives and dies with the control plane.
+pub(crate) struct Embedded(Member);
+
+impl Embedded {
+    /// Starts it, unless the flags name an external store.
+    ///
+    /// # Errors
+    /// The data directory is in use or damaged, an address is taken, a URL is none.
+    pub(crate) async fn start(args: &Args) -> Result<Option<Embedded>> {
+        let Some(dir) = args.data_dir.as_ref().filter(|_| args.store_endpoints.is_empty()) else {
+            return Ok(None);
+        };
+        let mut config = MemberConfig::new(&args.name, dir);
+        let urls = args.listen_client_urls.iter().map(|url| url.parse());
+        config.listen_client_urls =
+            urls.collect::<Result<_, _>>().context("--listen-client-urls")?;
+        config.advertise_client_urls.clone_from(&args.advertise_client_urls);
+        let member = Member::start(config).await.context("the embedded store cannot start")?;
+        Ok(Some(Embedded(member)))
+    }
+
+    /// Its URLs as this process reaches them: a wildcard address is no destination.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        let url = |address| format!("http://{}", destination(address));
+        self.0.client_addresses().into_iter().map(url).collect()
+    }
+
+    /// Returns when it has stopped by itself.
+    pub(crate) async fn failed(&self) {
+        self.0.failed().await;
+    }
+
+    /// Stops it.
+    ///
+    /// # Errors
+    /// Why it had stopped by itself, or why its log could not be closed.
+    pub(crate) async fn shutdown(self) -> Result<()> {
+        self.0.shutdown().await.context("embedded store")
+    }
+}
+
+fn destination(mut address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(a) if a.ip().is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        SocketAddr::V6(a) if a.ip().is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
