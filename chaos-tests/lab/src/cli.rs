@@ -15,7 +15,7 @@ use crate::layout::{Layout, NETNS_DIR, valid_name};
 use crate::process::{Process, command};
 use crate::spec::{Datapath, Routing, Spec};
 use crate::traffic::{self, Traffic};
-use crate::{demo, dns, e2e, privilege, progress::Progress, ps, topology as topo};
+use crate::{bench, demo, dns, e2e, privilege, progress::Progress, ps, topology as topo};
 
 /// How often the kubelet of a lab that is left up looks for changes.
 const KUBELET_PERIOD: Duration = Duration::from_millis(300);
@@ -112,6 +112,8 @@ enum Verb {
     },
     /// Runs the end-to-end tests.
     E2e(e2e::E2eArgs),
+    /// Measures, and prints markdown.
+    Bench(bench::BenchArgs),
     /// Says what is missing for real packets; exit code 0 when nothing is.
     Check,
     /// The kubelet of a lab that was left up.
@@ -166,6 +168,7 @@ impl Cli {
             Verb::Node { name, change } => change_node(&name.name, &change),
             Verb::Store { name, change } => change_store(&name.name, &change),
             Verb::E2e(args) => e2e::run(&args),
+            Verb::Bench(args) => bench::run(&args),
             Verb::Check => Ok(check()),
             Verb::Kubelet(Name { name }) => kubelet(&name),
             Verb::Echo { config } => {

@@ -32,6 +32,15 @@ const CP_PROCESS: &str = "controlplane";
 /// Name of the process that echoes on the client outside.
 const CLIENT_PROCESS: &str = "client";
 
+/// Who serves the store of a lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreRole {
+    /// The control plane, embedded.
+    ControlPlane,
+    /// `skein-store` alone: whoever measures writes what a control plane would.
+    Alone,
+}
+
 /// A running cluster.
 #[derive(Debug)]
 pub struct Cluster {
@@ -53,7 +62,7 @@ impl Cluster {
     /// # Errors
     /// Something did not start; the message names the log. What was built so far is left for [`teardown::down`].
     pub fn up(spec: &Spec, progress: &mut Progress) -> Result<Self> {
-        let mut cluster = Self::up_without_pods(spec, progress)?;
+        let mut cluster = Self::up_without_pods(spec, StoreRole::ControlPlane, progress)?;
         progress.step("pods, by the CNI plugin", |say| cluster.start_pods(say))?;
         progress.step("every map holds what the store holds", |_| cluster.wait_in_maps())?;
         Ok(cluster)
@@ -63,7 +72,7 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`Cluster::up`].
-    pub fn up_without_pods(spec: &Spec, progress: &mut Progress) -> Result<Self> {
+    pub fn up_without_pods(spec: &Spec, store: StoreRole, progress: &mut Progress) -> Result<Self> {
         let layout = Layout::new(&spec.name);
         make_directories(&layout)?;
         spec.save(&layout)?;
@@ -79,8 +88,13 @@ impl Cluster {
         if spec.datapath == Datapath::Ebpf {
             progress.step("network namespaces, cgroups, bpffs", |_| cluster.make_network())?;
         }
-        progress
-            .step("control plane with its embedded store", |_| cluster.start_control_plane())?;
+        match store {
+            StoreRole::ControlPlane => {
+                let name = "control plane with its embedded store";
+                progress.step(name, |_| cluster.start_control_plane())?;
+            }
+            StoreRole::Alone => progress.step("store", |_| cluster.start_store_alone())?,
+        }
         for (node, _) in spec.node_addresses() {
             progress.step(&format!("agent on {node}"), |_| cluster.start_agent(&node))?;
         }
@@ -155,13 +169,30 @@ impl Cluster {
         for folder in &self.spec.manifests {
             command.arg("--manifests").arg(folder);
         }
-        let mut process = self.start(CP_PROCESS, command)?;
+        self.cp = Some(self.start_listening(CP_PROCESS, command)?);
+        Ok(())
+    }
+
+    fn start_store_alone(&mut self) -> Result<()> {
+        let place = places::control_plane(&self.layout, &self.spec);
+        let mut command = command(&place, &self.spec.binaries.join("skein-store"))?;
+        let url = self.spec.store_url();
+        command
+            .args(["--name", self.layout.name()])
+            .arg("--data-dir")
+            .arg(self.layout.cp_data())
+            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url]);
+        self.cp = Some(self.start_listening("store", command)?);
+        Ok(())
+    }
+
+    fn start_listening(&self, name: &str, command: std::process::Command) -> Result<Process> {
+        let mut process = self.start(name, command)?;
         let at = std::net::SocketAddr::from((self.spec.cp_ip(), self.spec.store_port));
         process.wait_until("listening", START_TIMEOUT, || {
             self.in_cp(|| Ok(TcpStream::connect_timeout(&at, Duration::from_millis(200))?)).is_ok()
         })?;
-        self.cp = Some(process);
-        Ok(())
+        Ok(process)
     }
 
     /// Runs `work` on a thread that reaches the store.

@@ -5,6 +5,7 @@
 //! and addresses), [`cluster`] (building and removing), [`kubelet`] (pods), [`demo`], [`e2e`], [`bench`].
 
 pub mod agentctl;
+pub mod bench;
 pub mod cli;
 pub mod cluster;
 pub mod cni;
