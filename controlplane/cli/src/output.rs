@@ -47,6 +47,14 @@ pub(crate) fn json_line<T: Serialize>(value: &T) -> io::Result<()> {
     writeln!(out)
 }
 
+/// Prints one answer: an object for programs, a line for people.
+pub(crate) fn answer(format: Format, object: &serde_json::Value, words: &str) -> io::Result<()> {
+    match format {
+        Format::Json => json_line(object),
+        Format::Table => text(&format!("{words}\n")),
+    }
+}
+
 /// Prints text as it is.
 pub(crate) fn text(text: &str) -> io::Result<()> {
     io::stdout().lock().write_all(text.as_bytes())

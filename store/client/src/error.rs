@@ -116,7 +116,7 @@ impl ClientError {
                 Self::LeaseNotFound { what }
             }
             Some(Code::PermissionDenied | Code::Unauthenticated) => Self::Denied { what, reason },
-            Some(code) if !is_transient(code) => Self::Refused { what, reason },
+            Some(code) if !is_transient(code, &reason) => Self::Refused { what, reason },
             Some(_) | None => Self::Unavailable { what, reason, maybe_applied: !never_sent(error) },
         }
     }
@@ -124,7 +124,7 @@ impl ClientError {
 
 /// Whether another try, perhaps at another endpoint, may succeed.
 pub(crate) fn is_worth_retrying(error: &etcd_client::Error) -> bool {
-    code(error).is_none_or(is_transient)
+    code(error).is_none_or(|code| is_transient(code, &reason(error)))
 }
 
 /// Whether the request certainly did not reach a server: the connection itself was refused.
@@ -147,16 +147,18 @@ fn code(error: &etcd_client::Error) -> Option<Code> {
     }
 }
 
-/// Codes by which a server says "not now", or by which tonic says that the connection broke.
-fn is_transient(code: Code) -> bool {
-    matches!(
-        code,
+/// Codes by which a server says "not now", or by which tonic says that the connection broke. Exhaustion is
+/// of either kind: etcd means "not now" by too many requests, and "never" by a full disk.
+fn is_transient(code: Code, reason: &str) -> bool {
+    match code {
         Code::Unavailable
-            | Code::Cancelled
-            | Code::Unknown
-            | Code::DeadlineExceeded
-            | Code::Aborted
-    )
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Aborted => true,
+        Code::ResourceExhausted => reason.contains("too many requests"),
+        _ => false,
+    }
 }
 
 /// The server's words without the frame that the client crate puts around them; for broken connections
@@ -182,4 +184,47 @@ pub(crate) fn chain(
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::Status;
+
+    fn error(status: Status) -> ClientError {
+        ClientError::from_etcd("write", &etcd_client::Error::GRpcStatus(status))
+    }
+
+    #[test]
+    fn the_store_s_words_decide_the_kind() {
+        let compacted = "etcdserver: mvcc: required revision has been compacted";
+        let lease = "etcdserver: requested lease not found";
+        for (status, kind) in [
+            (Status::unavailable("etcdserver: leader changed"), ErrorKind::Unavailable),
+            (Status::resource_exhausted("etcdserver: too many requests"), ErrorKind::Unavailable),
+            (
+                Status::resource_exhausted("etcdserver: mvcc: database space exceeded"),
+                ErrorKind::Invalid,
+            ),
+            (Status::out_of_range(compacted), ErrorKind::Conflict),
+            (Status::not_found(lease), ErrorKind::NotFound),
+            (Status::permission_denied("etcdserver: permission denied"), ErrorKind::Denied),
+            (Status::invalid_argument("etcdserver: key is not provided"), ErrorKind::Invalid),
+        ] {
+            let said = status.message().to_owned();
+            let error = error(status);
+            assert_eq!(error.kind(), kind, "{said}");
+            assert_eq!(error.maybe_applied(), kind == ErrorKind::Unavailable, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let inner = std::io::Error::other("connection refused");
+        let outer = std::io::Error::other(inner);
+        assert_eq!(
+            chain("transport error".to_owned(), Some(&outer)),
+            "transport error: connection refused"
+        );
+    }
 }

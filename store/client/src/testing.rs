@@ -20,7 +20,11 @@ fn free_port() -> io::Result<u16> {
     Ok(StdListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// Real etcd: the one built from `chaos-tests/peers`, else the system's.
+/// The program of the environment variable that names another store, so that the same tests judge it too.
+const PROGRAM_VARIABLE: &str = "SKEIN_TEST_STORE";
+
+/// Real etcd: the one built from `chaos-tests/peers`, else the system's; or whatever `SKEIN_TEST_STORE`
+/// names.
 ///
 /// # Errors
 /// When there is neither: such a test must fail, not pass unseen.
@@ -29,15 +33,30 @@ pub fn etcd_program() -> io::Result<PathBuf> {
     let on_path = std::env::var_os("PATH").into_iter().flat_map(|path| {
         std::env::split_paths(&path).map(|folder| folder.join("etcd")).collect::<Vec<_>>()
     });
-    std::iter::once(peers).chain(on_path).find(|program| program.is_file()).ok_or_else(|| {
-        let text = "no etcd: run chaos-tests/peers/build.sh or install etcd-server";
-        io::Error::new(io::ErrorKind::NotFound, text)
-    })
+    let chosen = std::env::var_os(PROGRAM_VARIABLE).map(PathBuf::from);
+    chosen.into_iter().chain([peers]).chain(on_path).find(|program| program.is_file()).ok_or_else(
+        || {
+            let text = "no etcd: run chaos-tests/peers/build.sh or install etcd-server";
+            io::Error::new(io::ErrorKind::NotFound, text)
+        },
+    )
+}
+
+/// Files with which a store serves TLS and demands client certificates.
+#[derive(Debug, Clone)]
+pub struct StoreTls {
+    /// Authorities of client certificates.
+    pub ca: PathBuf,
+    /// The store's certificate.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// A store with a directory of its own that survives restarts. Killed when dropped.
 pub struct StoreProcess {
     program: PathBuf,
+    tls: Option<StoreTls>,
     dir: TempDir,
     client_port: u16,
     peer_port: u16,
@@ -47,13 +66,19 @@ pub struct StoreProcess {
 impl StoreProcess {
     /// Starts a real etcd.
     pub fn etcd() -> io::Result<Self> {
-        Self::with_program(etcd_program()?)
+        Self::with_program(etcd_program()?, None)
+    }
+
+    /// Starts a real etcd that demands client certificates.
+    pub fn etcd_with_tls(tls: StoreTls) -> io::Result<Self> {
+        Self::with_program(etcd_program()?, Some(tls))
     }
 
     /// Starts a program that takes etcd's flags.
-    pub fn with_program(program: PathBuf) -> io::Result<Self> {
+    pub fn with_program(program: PathBuf, tls: Option<StoreTls>) -> io::Result<Self> {
         let mut store = Self {
             program,
+            tls,
             dir: tempfile::tempdir()?,
             client_port: free_port()?,
             peer_port: free_port()?,
@@ -71,7 +96,10 @@ impl StoreProcess {
     /// Starts it, after a stop on the same data and the same port.
     pub fn start(&mut self) -> io::Result<()> {
         let url = |port| format!("http://127.0.0.1:{port}");
-        let (client, peer) = (url(self.client_port), url(self.peer_port));
+        let (mut client, peer) = (url(self.client_port), url(self.peer_port));
+        if self.tls.is_some() {
+            client = client.replacen("http", "https", 1);
+        }
         let cluster = format!("test={peer}");
         let mut command = Command::new(&self.program);
         command
@@ -84,6 +112,10 @@ impl StoreProcess {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(self.dir.path().join("log"))?);
+        if let Some(tls) = &self.tls {
+            command.arg("--client-cert-auth").arg("--trusted-ca-file").arg(&tls.ca);
+            command.arg("--cert-file").arg(&tls.cert).arg("--key-file").arg(&tls.key);
+        }
         self.child = Some(command.spawn()?);
         self.wait_until_listening()
     }

@@ -172,6 +172,9 @@ impl<K: StoreKey> Table<K> {
     }
 
     fn change(&mut self, change: &Change, applied: &mut Applied<K>) {
+        if self.knows_newer(change) {
+            return;
+        }
         self.rejected.remove(change.key());
         let decoded = match change {
             Change::Put(entry) => self.decode(entry, applied),
@@ -186,6 +189,12 @@ impl<K: StoreKey> Table<K> {
         if old != new {
             applied.changes.push(TableChange { key, old, new });
         }
+    }
+
+    /// A copy that is fed from before its own state, as from an older checkpoint, must not go back.
+    fn knows_newer(&self, change: &Change) -> bool {
+        let row = K::decode(change.key()).ok().and_then(|key| self.rows.get(&key));
+        row.is_some_and(|row| row.mod_revision >= change.mod_revision())
     }
 
     fn forget(&mut self, change: &Change, applied: &mut Applied<K>) {

@@ -97,13 +97,10 @@ pub(crate) async fn get(session: &Session, format: Format, args: &GetArgs) -> an
     let range = range_of(&args.key, args.prefix)?;
     let page = read(session, &range, args).await?;
     if args.count_only {
-        return Ok(match format {
-            Format::Json => output::json(&json!({"revision": page.revision, "count": page.count}))?,
-            Format::Table => {
-                let count = output::counted(page.count.unsigned_abs() as usize, "key", "keys");
-                output::text(&format!("{count} at revision {}\n", page.revision))?;
-            }
-        });
+        let (revision, count) = (page.revision, page.count);
+        let words = format!("{} at revision {revision}", keys(count));
+        let object = json!({"revision": revision, "count": count});
+        return Ok(output::answer(format, &object, &words)?);
     }
     if !args.prefix && page.entries.is_empty() {
         let at = page.revision;
@@ -187,10 +184,8 @@ pub(crate) async fn put(session: &Session, format: Format, args: PutArgs) -> any
         bail!("{error} (--force writes it all the same)");
     }
     let revision = session.put(args.key, value, args.lease).await?;
-    Ok(match format {
-        Format::Json => output::json(&json!({ "revision": revision }))?,
-        Format::Table => output::text(&format!("written at revision {revision}\n"))?,
-    })
+    let words = format!("written at revision {revision}");
+    Ok(output::answer(format, &json!({ "revision": revision }), &words)?)
 }
 
 pub(crate) async fn delete(
@@ -204,11 +199,10 @@ pub(crate) async fn delete(
     if count == 0 {
         return Err(NotFound(format!("nothing to delete at {:?}", args.key)).into());
     }
-    Ok(match format {
-        Format::Json => output::json(&json!({"revision": revision, "deleted": count}))?,
-        Format::Table => {
-            let keys = output::counted(count.unsigned_abs() as usize, "key", "keys");
-            output::text(&format!("{keys} deleted at revision {revision}\n"))?;
-        }
-    })
+    let words = format!("{} deleted at revision {revision}", keys(count));
+    Ok(output::answer(format, &json!({"revision": revision, "deleted": count}), &words)?)
+}
+
+fn keys(count: i64) -> String {
+    output::counted(usize::try_from(count).unwrap_or(0), "key", "keys")
 }

@@ -70,10 +70,8 @@ pub(crate) async fn run(
 }
 
 fn tell(format: Format, lease: LeaseId, ttl_s: i64, words: &str) -> anyhow::Result<()> {
-    Ok(match format {
-        Format::Json => output::json_line(&json!({"lease": lease.to_string(), "ttl_s": ttl_s}))?,
-        Format::Table => output::text(&format!("{words}\n"))?,
-    })
+    let object = json!({"lease": lease.to_string(), "ttl_s": ttl_s});
+    Ok(output::answer(format, &object, words)?)
 }
 
 async fn list(session: &Session, format: Format) -> anyhow::Result<()> {

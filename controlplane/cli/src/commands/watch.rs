@@ -88,27 +88,15 @@ impl Printer {
 
     fn put(&self, what: &'static str, entry: &Entry) -> anyhow::Result<()> {
         let line = KeyLine::of(entry, false);
-        Ok(match self.format {
-            Format::Json => {
-                let mut object = serde_json::to_value(&line)?;
-                object["type"] = what.into();
-                output::json_line(&object)?;
-            }
-            Format::Table => {
-                let value = line.value_line();
-                output::text(&format!("{what:<3} {} {} {value}\n", line.mod_revision, line.key))?;
-            }
-        })
+        let mut object = serde_json::to_value(&line)?;
+        object["type"] = what.into();
+        let words = format!("{what:<3} {} {} {}", line.mod_revision, line.key, line.value_line());
+        Ok(output::answer(self.format, &object, &words)?)
     }
 
     fn delete(&self, key: &[u8], revision: i64) -> anyhow::Result<()> {
         let key = String::from_utf8_lossy(key);
-        Ok(match self.format {
-            Format::Json => {
-                let object = json!({"type": "DELETE", "key": key, "mod_revision": revision});
-                output::json_line(&object)?;
-            }
-            Format::Table => output::text(&format!("DEL {revision} {key}\n"))?,
-        })
+        let object = json!({"type": "DELETE", "key": key, "mod_revision": revision});
+        Ok(output::answer(self.format, &object, &format!("DEL {revision} {key}"))?)
     }
 }

@@ -110,6 +110,15 @@ fn other_kinds_in_a_shared_range_are_passed_over() {
 }
 
 #[test]
+fn older_changes_do_not_turn_a_row_back() {
+    let mut table = Table::<PoolKey>::default();
+    table.apply(&listed(&[(1, 26)], 9));
+    let stale = SyncEvent::Changes(vec![put(1, 24, 7), delete(1, 8)]);
+    assert!(told(table.apply(&stale)).is_empty());
+    assert_eq!((table.len(), table.revision()), (1, 9));
+}
+
+#[test]
 fn a_clone_is_a_snapshot() {
     let mut table = Table::<PoolKey>::default();
     table.apply(&listed(&[(1, 24)], 5));
