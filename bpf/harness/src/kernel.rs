@@ -8,10 +8,11 @@ use aya::programs::{CgroupSockAddr, ProgramError, SchedClassifier, TestRun, Test
 use aya::{Ebpf, EbpfLoader};
 use skein_bpf_abi::config::NODE_CONFIG;
 use skein_bpf_abi::maps::conntrack::{self, Ct, CtKey};
+use skein_bpf_abi::maps::fragments::{self, Fragment, FragmentKey};
 use skein_bpf_abi::maps::metrics::{self, Metric};
+use skein_bpf_abi::maps::sock_reverse::{self, SockReverse, SockReverseKey};
 use skein_bpf_abi::maps::{
-    backends, control, endpoints, events, fragments, frontends, ifaces, ipcache, policy, slots,
-    sock_reverse,
+    backends, control, endpoints, events, frontends, ifaces, ipcache, policy, slots,
 };
 use skein_bpf_abi::{Direction, Event, NodeConfig, Reason, programs};
 use skein_bpf_logic::host::{Frame, Memory};
@@ -78,7 +79,7 @@ impl Kernel {
         &mut self.ebpf
     }
 
-    /// Copies every table that an agent owns into its map.
+    /// Makes every map that an agent owns hold what the tables hold.
     ///
     /// # Errors
     ///
@@ -88,7 +89,7 @@ impl Kernel {
             ($name:expr, $table:expr) => {
                 let entries: Vec<_> =
                     $table.iter().map(|(key, value)| (key.to_bytes(), value.to_bytes())).collect();
-                maps::update_batch(&self.ebpf, $name, &entries)?;
+                maps::replace(&self.ebpf, $name, &entries)?;
             };
         }
         copy!(endpoints::NAME, memory.endpoints);
@@ -101,6 +102,34 @@ impl Kernel {
         copy!(policy::NAME, memory.policies);
         let control = control::Control { events: memory.trace_mask, reserved: 0 };
         maps::update(&self.ebpf, control::NAME, &0u32.to_ne_bytes(), &control.to_bytes())
+    }
+
+    /// Forgets everything that programs wrote down about flows.
+    ///
+    /// # Errors
+    ///
+    /// A map that refuses.
+    pub fn forget_flows(&self) -> Result<()> {
+        maps::replace::<{ CtKey::SIZE }, { Ct::SIZE }>(&self.ebpf, conntrack::NAME, &[])?;
+        maps::replace::<{ FragmentKey::SIZE }, { Fragment::SIZE }>(
+            &self.ebpf,
+            fragments::NAME,
+            &[],
+        )?;
+        maps::replace::<{ SockReverseKey::SIZE }, { SockReverse::SIZE }>(
+            &self.ebpf,
+            sock_reverse::NAME,
+            &[],
+        )
+    }
+
+    /// Forgets half of a tracked flow.
+    ///
+    /// # Errors
+    ///
+    /// A map that refuses.
+    pub fn forget_ct(&self, key: CtKey) -> Result<()> {
+        maps::delete(&self.ebpf, conntrack::NAME, &key.to_bytes())
     }
 
     /// Takes a frame through a tc program once.
@@ -206,7 +235,6 @@ impl Kernel {
                 spec.flags
             );
         }
-        let _ = (fragments::NAME, sock_reverse::NAME);
         Ok(())
     }
 

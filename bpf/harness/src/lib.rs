@@ -2,7 +2,9 @@
 //! host logic uses, and takes frames through the kernel's test run, so that both can be compared.
 
 pub mod kernel;
-pub mod maps;
+mod maps;
+pub mod privilege;
+pub mod twin;
 
 /// The eBPF object as it is kept in the tree.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../object/skein.o");

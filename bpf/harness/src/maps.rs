@@ -1,5 +1,6 @@
 //! Map access by bytes, and many entries in one syscall.
 
+use std::collections::HashSet;
 use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result, bail};
@@ -12,6 +13,8 @@ const MAP_UPDATE_BATCH: libc::c_long = 26;
 const MAP_LOOKUP: libc::c_long = 1;
 /// `BPF_MAP_UPDATE_ELEM` of `linux/bpf.h`.
 const MAP_UPDATE: libc::c_long = 2;
+/// `BPF_MAP_DELETE_ELEM` of `linux/bpf.h`.
+const MAP_DELETE: libc::c_long = 3;
 /// `BPF_MAP_GET_NEXT_KEY` of `linux/bpf.h`.
 const MAP_NEXT_KEY: libc::c_long = 4;
 
@@ -110,6 +113,32 @@ pub(crate) fn lookup(ebpf: &Ebpf, name: &str, key: &[u8], value: &mut [u8]) -> R
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
         Err(error) => Err(error).with_context(|| format!("reading map {name}")),
     }
+}
+
+/// Deletes one entry; one that is not there is no error.
+pub(crate) fn delete(ebpf: &Ebpf, name: &str, key: &[u8]) -> Result<()> {
+    let mut attr =
+        ElementAttr { map_fd: fd(ebpf, name)?, key: key.as_ptr() as u64, ..ElementAttr::default() };
+    match bpf(MAP_DELETE, &mut attr) {
+        Ok(()) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("deleting from map {name}")),
+    }
+}
+
+/// Makes a hash hold exactly these entries.
+pub(crate) fn replace<const K: usize, const V: usize>(
+    ebpf: &Ebpf,
+    name: &str,
+    wanted: &[([u8; K], [u8; V])],
+) -> Result<()> {
+    let keys: HashSet<_> = wanted.iter().map(|(key, _)| *key).collect();
+    for (key, _) in entries::<K, V>(ebpf, name)? {
+        if !keys.contains(&key) {
+            delete(ebpf, name, &key)?;
+        }
+    }
+    update_batch(ebpf, name, wanted)
 }
 
 /// All entries of a hash.

@@ -9,6 +9,8 @@ mod frame;
 mod memory;
 mod query;
 
+#[cfg(feature = "testing")]
+pub(crate) use frame::sum_of;
 pub use frame::{Frame, FrameBuilder};
 pub use memory::{Memory, Ran};
 pub use query::{Answer, Egress, Origin, Packet5, SocketAnswer};

@@ -32,6 +32,8 @@ pub mod rewrite;
 pub mod service;
 pub mod socket;
 pub mod tables;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use flow::{Flow, Tuple};
 pub use packet::Packet;

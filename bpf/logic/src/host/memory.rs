@@ -99,6 +99,17 @@ pub enum Ran {
     Unparsed(Reason),
 }
 
+impl Ran {
+    /// What was counted.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Planned(plan) => plan.reason,
+            Self::Unparsed(reason) => reason,
+        }
+    }
+}
+
 impl Memory {
     /// An empty node.
     #[must_use]
