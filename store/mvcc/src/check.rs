@@ -114,6 +114,9 @@ fn operation(op: &RequestOp, max_ops: usize) -> Result<(), ApiError> {
     }
 }
 
+/// The `range_end` that means every key from the start on.
+const FROM_KEY: &[u8] = b"\0";
+
 /// What a list of operations changes.
 #[derive(Default)]
 struct Changes<'a> {
@@ -136,7 +139,11 @@ impl<'a> Changes<'a> {
 fn changes(ops: &[RequestOp]) -> Result<Changes<'_>, ApiError> {
     let mut all = Changes::default();
     for op in ops {
-        if let Some(Request::RequestDeleteRange(delete)) = &op.request {
+        if let Some(Request::RequestDeleteRange(delete)) = &op.request
+            // etcd takes this end as the key it spells, below every other, and so overlooks that
+            // the delete reaches all keys behind its start. Clients may rely on being let through.
+            && delete.range_end != FROM_KEY
+        {
             all.deletes.push(KeyRange::new(&delete.key, &delete.range_end));
         }
     }

@@ -292,7 +292,8 @@ fn a_transaction_changes_no_key_twice() {
         (txn(vec![put_op("a")], vec![put_op("a")]), Ok(())),
         (txn(vec![put_op("b"), delete_op("a", "c")], vec![]), twice),
         (txn(vec![delete_op("a", ""), put_op("a")], vec![]), twice),
-        (txn(vec![delete_op("a", "\0"), put_op("z")], vec![]), twice),
+        // etcd overlooks this overlap: see `check::txn`.
+        (txn(vec![delete_op("a", "\0"), put_op("z")], vec![]), Ok(())),
         (txn(vec![delete_op("a", "c"), put_op("c")], vec![]), Ok(())),
         (txn(vec![delete_op("a", "c"), delete_op("b", "d")], vec![]), Ok(())),
         (txn(vec![put_op("a"), nested(vec![put_op("a")], vec![])], vec![]), twice),
