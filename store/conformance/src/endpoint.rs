@@ -4,6 +4,8 @@
 pub mod answer;
 mod decode;
 pub mod member;
+pub mod memory;
+mod watching;
 
 use std::fmt;
 use std::time::Duration;

@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use skein_store_conformance::endpoint::memory::MemoryEndpoint;
 use skein_store_conformance::peers::{self, Etcd, PeerError};
 use skein_store_conformance::process::Process;
 use skein_store_conformance::runner::{self, Backend, Report};
@@ -32,10 +33,20 @@ async fn run(name: &str, filter: &str) -> anyhow::Result<usize> {
             Err(missing) => return Ok(say_missing(&missing)),
         },
         "skein" => skein(filter).await?,
-        _ => return Ok(0),
+        _ => memory(filter).await,
     };
     println!("{}", report.render());
     Ok(report.failed())
+}
+
+async fn memory(filter: &str) -> Report {
+    let backend = Backend {
+        name: "the state machine in memory".to_owned(),
+        store: Arc::new(MemoryEndpoint::default()),
+        member: false,
+        differences: &[],
+    };
+    runner::run(&backend, filter).await
 }
 
 async fn skein(filter: &str) -> anyhow::Result<Report> {

@@ -8,7 +8,7 @@ use crate::check::{Verdict, holds, refused, same};
 use crate::context::Context;
 use crate::endpoint::{Header, Ranged};
 
-pub(super) const CASES: &[Case] = cases!(Members, "stream":
+pub(super) const CASES: &[Case] = cases!(Everywhere, "stream":
     chunks_merge_to_the_range,
     only_the_last_chunk_has_header_count_and_more,
     limit_cuts_the_stream,

@@ -74,7 +74,7 @@ pub(super) fn watch_frame(frame: pb::WatchResponse) -> DecodeResult<WatchFrame> 
     })
 }
 
-fn event(event: wire::WatchEvent) -> Event {
+pub(super) fn event(event: wire::WatchEvent) -> Event {
     let kind = match event.kind {
         mvccpb::event::EventType::Put => EventKind::Put,
         mvccpb::event::EventType::Delete => EventKind::Delete,
