@@ -18,7 +18,6 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
-            eprintln!("skein-store: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -4,9 +4,9 @@ use std::sync::atomic::AtomicI64;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::process::ProcessUsage;
@@ -67,12 +67,8 @@ impl Metrics {
     pub(crate) fn new(member_id: u64, version: &'static str) -> Self {
         let mut registry = Registry::default();
         let r = &mut registry;
-        r.register(
-            "etcd_server_id",
-            "Member id",
-            Info::new(vec![("server_id", format!("{member_id:x}"))]),
-        );
-        r.register("etcd_server_version", "Version", Info::new(vec![("server_version", version)]));
+        constant(r, "etcd_server_id", "Member id", ("server_id", format!("{member_id:x}")));
+        constant(r, "etcd_server_version", "Version", ("server_version", version.to_owned()));
         Self {
             has_leader: level(r, "etcd_server_has_leader", "1 when a leader is known"),
             is_leader: level(r, "etcd_server_is_leader", "1 when this member leads"),
@@ -150,6 +146,13 @@ impl ProcessMetrics {
         self.max_files.set(usage.max_files as i64);
         self.start_seconds.set(usage.start_seconds);
     }
+}
+
+/// A level of 1 whose label is the news.
+fn constant(registry: &mut Registry, name: &str, help: &str, label: (&'static str, String)) {
+    let family = Family::<Vec<(&'static str, String)>, Level>::default();
+    family.get_or_create(&vec![label]).set(1);
+    registry.register(name, help, family);
 }
 
 fn level(registry: &mut Registry, name: &str, help: &str) -> Level {
