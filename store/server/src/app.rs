@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use skein_store_api::ApiError;
 use skein_store_rpc::etcdserverpb::auth_server::AuthServer;
@@ -77,8 +77,24 @@ impl ClientApp {
                 Ok(tonic::Status::unimplemented(text).into_http())
             }
         };
-        answer.unwrap_or_else(|never| match never {})
+        as_grpc_says(answer.unwrap_or_else(|never| match never {}))
     }
+}
+
+/// tonic refuses a message above the size limit as OUT_OF_RANGE, which etcd's clients read as a
+/// compacted or future revision; gRPC's own code for it, and etcd's answer, is RESOURCE_EXHAUSTED.
+fn as_grpc_says(mut answer: Response<Body>) -> Response<Body> {
+    const TOO_LARGE: &[u8] = b"Error,%20decoded%20message%20length%20too%20large";
+    let header = |name| answer.headers().get(name).map(HeaderValue::as_bytes);
+    let refused = header(tonic::Status::GRPC_STATUS)
+        .is_some_and(|code| code == (tonic::Code::OutOfRange as i32).to_string().as_bytes());
+    if refused
+        && header(tonic::Status::GRPC_MESSAGE).is_some_and(|text| text.starts_with(TOO_LARGE))
+    {
+        let code = HeaderValue::from(tonic::Code::ResourceExhausted as i32);
+        answer.headers_mut().insert(tonic::Status::GRPC_STATUS, code);
+    }
+    answer
 }
 
 impl App for ClientApp {

@@ -1,8 +1,8 @@
 //! When a snapshot is written, and the thread that writes it.
 //!
-//! The rule: after `snapshot_count` entries or [`LOG_BYTES`] of log, whichever comes first, but
-//! not before the log has grown by a [`STATE_SHARE`]th of the state, so that a large state is not
-//! written again and again for little.
+//! The rule: after `snapshot_count` entries or [`LOG_BYTES`] of log, whichever comes first. A state
+//! above [`SMALL_STATE`] also waits until the log has grown by a [`STATE_SHARE`]th of it, so that a
+//! large state is not written again and again for little.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,10 @@ use crate::state::State;
 /// Log bytes after which a snapshot is due: they are read again at the next start.
 const LOG_BYTES: u64 = 64 << 20;
 
-/// A snapshot may write at most this many times what the log wrote.
+/// State in bytes that is written in a fraction of a second, so that it is never worth waiting.
+const SMALL_STATE: u64 = 16 << 20;
+
+/// A snapshot of a larger state may write at most this many times what the log wrote.
 const STATE_SHARE: u64 = 4;
 
 type Written = Result<Position, SnapshotError>;
@@ -66,7 +69,7 @@ impl Snapshotter {
 
     pub(super) fn start_if_due(&mut self, state: &Arc<State>, inbox: &Arc<Inbox>) {
         let due = self.entries >= self.every || self.bytes >= LOG_BYTES;
-        if self.running.is_some() || !due || self.bytes < state.bytes() / STATE_SHARE {
+        if self.running.is_some() || !due || self.too_soon(state.bytes()) {
             return;
         }
         let (disk, dir, owner) = (Arc::clone(&self.disk), self.dir.clone(), self.owner);
@@ -88,6 +91,10 @@ impl Snapshotter {
             self.entries = 0;
             self.bytes = 0;
         }
+    }
+
+    fn too_soon(&self, state_bytes: u64) -> bool {
+        state_bytes > SMALL_STATE && self.bytes < state_bytes / STATE_SHARE
     }
 
     /// The writing thread has said that it ended.
