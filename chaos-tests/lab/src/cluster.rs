@@ -17,7 +17,7 @@ use crate::agentctl::AgentSocket;
 use crate::echo::EchoConfig;
 use crate::kubelet::Kubelet;
 use crate::layout::Layout;
-use crate::process::{Process, command, in_netns};
+use crate::process::{Place, Process, command, in_netns};
 use crate::spec::{Datapath, Spec, write_atomically};
 use crate::topology as topo;
 use crate::workload::Protocol;
@@ -54,6 +54,8 @@ pub struct Cluster {
     agents: BTreeMap<String, Process>,
     /// Kept so that the process is reaped when it ends.
     client: Option<Process>,
+    /// The name server of a lab without packets, kept for the same reason.
+    dns: Option<Process>,
 }
 
 impl Cluster {
@@ -84,6 +86,7 @@ impl Cluster {
             cp: None,
             agents: BTreeMap::new(),
             client: None,
+            dns: None,
         };
         if spec.datapath == Datapath::Ebpf {
             progress.step("network namespaces, cgroups, bpffs", |_| cluster.make_network())?;
@@ -115,7 +118,15 @@ impl Cluster {
             .filter_map(|(node, _)| Some((node.clone(), find(&agent_process(&node))?)))
             .collect();
         let (cp, client) = (find(CP_PROCESS), find(CLIENT_PROCESS));
-        Ok(Self { kubelet: Kubelet::open(&layout, &spec)?, spec, cp, agents, client, layout })
+        Ok(Self {
+            kubelet: Kubelet::open(&layout, &spec)?,
+            spec,
+            cp,
+            agents,
+            client,
+            dns: None,
+            layout,
+        })
     }
 
     fn make_network(&mut self) -> Result<()> {
@@ -212,6 +223,23 @@ impl Cluster {
     /// It had to be killed.
     pub fn stop_control_plane(&mut self) -> Result<()> {
         self.cp.take().context("the control plane is not running")?.terminate()
+    }
+
+    /// Starts the name server on loopback, for labs whose DNS pod is no process.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_dns(&mut self) -> Result<std::net::SocketAddr> {
+        let at = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+        let mut command = command(&Place::default(), &std::env::current_exe()?)?;
+        command.args(["dns", "--store", &self.spec.store_url(), "--listen", &at.to_string()]);
+        let mut process = self.start("dns", command)?;
+        let ready = format!("kube-dns.kube-system.svc.{}.", topo::CLUSTER_DOMAIN);
+        process.wait_until("answering", START_TIMEOUT, || {
+            crate::dns::ask(at, &ready).is_ok_and(|found| !found.is_empty())
+        })?;
+        self.dns = Some(process);
+        Ok(at)
     }
 
     /// Ends the control plane with SIGKILL.

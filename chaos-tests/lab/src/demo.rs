@@ -1,6 +1,9 @@
 //! The demo: a cluster is built, shown at work, and removed again; the exit code says whether every shown thing held.
 
+mod hops;
 mod kernel;
+mod memory;
+mod pick;
 mod pictures;
 
 use std::path::PathBuf;
@@ -131,7 +134,7 @@ fn play(spec: &Spec, keep: bool) -> Result<ExitCode> {
     heading("Showing");
     match spec.datapath {
         Datapath::Ebpf => kernel::play(&mut cluster, &mut show),
-        Datapath::Memory => {}
+        Datapath::Memory => memory::play(&mut cluster, &mut show),
     }
     let summary = pictures::summary(&cluster, &show.results);
     let held = show.all_held() && summary.is_ok();

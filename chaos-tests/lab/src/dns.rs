@@ -5,13 +5,14 @@ mod zone;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use clap::Args;
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
-use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
@@ -21,6 +22,9 @@ use zone::{Answer, Zone};
 const TTL_S: u32 = 1;
 /// Longest UDP question we read; questions are tiny, EDNS options included.
 const QUESTION_BYTES_MAX: usize = 4_096;
+
+/// How long an asker waits.
+const ASK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The zone as the feed keeps it.
 type Shared = Arc<Mutex<Zone>>;
@@ -44,6 +48,26 @@ pub fn run(args: &DnsArgs) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(args))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Asks the name server at `server` for the addresses of a full name.
+///
+/// # Errors
+/// No answer in time, or none that can be read; a name that does not exist has no addresses.
+pub fn ask(server: SocketAddr, name: &str) -> Result<Vec<Ipv4Addr>> {
+    let mut question = Message::query();
+    question.add_query(Query::query(Name::from_str(name)?, RecordType::A));
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    socket.set_read_timeout(Some(ASK_TIMEOUT))?;
+    socket.send_to(&question.to_vec()?, server)?;
+    let mut buffer = [0; QUESTION_BYTES_MAX];
+    let size = socket.recv(&mut buffer)?;
+    let answer = Message::from_vec(&buffer[..size])?;
+    let addresses = answer.answers.iter().filter_map(|record| match record.data {
+        RData::A(A(ip)) => Some(ip),
+        _ => None,
+    });
+    Ok(addresses.collect())
 }
 
 async fn serve(args: &DnsArgs) -> Result<()> {
@@ -143,9 +167,7 @@ fn address(query: &Query, ip: Ipv4Addr) -> Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hickory_proto::rr::Name;
     use skein_store_schema::kinds::service::{Service, ServiceKey};
-    use std::str::FromStr;
 
     fn ask(zone: Zone, name: &str, kind: RecordType) -> Message {
         let mut question = Message::query();

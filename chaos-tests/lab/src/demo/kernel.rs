@@ -4,23 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use k8s_openapi::api::core::v1::Service;
 
 use super::Show;
+use super::pick::{askable, client_pod, headless_port_is_the_pods, hello_pods};
 use crate::cluster::Cluster;
 use crate::cluster::builtin::{DEMO_NAMESPACE, HELLO, NOBODY};
 use crate::cluster::traffic::From;
-use crate::kubelet::{Kubelet, PodRun};
+use crate::kubelet::Kubelet;
 use crate::latency;
 use crate::table::Table;
 use crate::topology as topo;
 use crate::traffic::{Report, unix_ms};
-use crate::workload::{PodKey, Protocol, protocol, selects};
 
 /// Requests to each service: enough to see a spread over a handful of backends.
 const REQUESTS: u64 = 12;
-/// Services asked one by one; a folder with more is sampled.
-const SERVICES_MAX: usize = 24;
 /// How long traffic runs while the store is stopped.
 const STORE_OUTAGE: Duration = Duration::from_secs(3);
 /// How long new connections may take to follow a removed backend.
@@ -42,49 +39,6 @@ pub(super) fn play(cluster: &mut Cluster, show: &mut Show) {
     show.scene("from a write in the store to the maps of every node", || {
         latency::demo(c, LATENCY_ROUNDS)
     });
-}
-
-/// A service that can be asked by HTTP or UDP, with its port.
-struct Askable {
-    namespace: String,
-    name: String,
-    port: i32,
-    protocol: Protocol,
-    headless: bool,
-}
-
-fn askable(cluster: &Cluster) -> Vec<Askable> {
-    let ready = cluster.kubelet.ready_backends();
-    let services = cluster.kubelet.objects().services.iter();
-    services.filter_map(|s| askable_port(s, &ready)).take(SERVICES_MAX).collect()
-}
-
-fn askable_port(
-    service: &Service,
-    ready: &crate::cluster::settle::ReadyBackends,
-) -> Option<Askable> {
-    let namespace = service.metadata.namespace.clone().unwrap_or("default".to_owned());
-    let name = service.metadata.name.clone()?;
-    let spec = service.spec.as_ref()?;
-    let has_backends = ready.get(&(namespace.clone(), name.clone())).is_some_and(|b| !b.is_empty());
-    // The name server behind kube-dns answers names, not requests.
-    if !has_backends || (namespace == "kube-system" && name == "kube-dns") {
-        return None;
-    }
-    let ports = spec.ports.iter().flatten();
-    let mut known: Vec<(i32, Protocol)> =
-        ports.filter_map(|p| Some((p.port, protocol(p.protocol.as_deref())?))).collect();
-    known.sort_by_key(|(_, protocol)| *protocol);
-    let (port, protocol) = *known.first()?;
-    let headless = spec.cluster_ip.as_deref() == Some("None");
-    Some(Askable { namespace, name, port, protocol, headless })
-}
-
-impl Askable {
-    fn words(&self, count: u64) -> String {
-        let verb = if self.protocol == Protocol::Tcp { "http" } else { "udp --fresh" };
-        format!("{verb} {}.{}:{} --count {count}", self.name, self.namespace, self.port)
-    }
 }
 
 fn by_name(cluster: &Cluster) -> Result<String> {
@@ -123,26 +77,6 @@ fn by_name(cluster: &Cluster) -> Result<String> {
     ))
 }
 
-fn headless_port_is_the_pods(cluster: &Cluster, service: &Askable) -> bool {
-    let found = cluster.kubelet.objects().services.iter().find(|s| {
-        s.metadata.name.as_deref() == Some(&service.name)
-            && s.metadata.namespace.as_deref().unwrap_or("default") == service.namespace
-    });
-    let Some(object) = found else { return false };
-    let ports = || object.spec.iter().flat_map(|s| s.ports.iter().flatten());
-    cluster
-        .kubelet
-        .pods()
-        .values()
-        .filter(|p| selects(object, &service.namespace, &p.plan.labels))
-        .all(|pod| {
-            ports().filter(|p| p.port == service.port).all(|p| {
-                crate::workload::target_port(p, &pod.plan)
-                    .is_some_and(|t| i32::from(t.port) == service.port)
-            })
-        })
-}
-
 /// Answers from pods on `node` and from pods elsewhere.
 fn split_by_node(cluster: &Cluster, report: &Report, node: &str) -> (u64, u64) {
     let nodes: BTreeMap<String, &str> =
@@ -151,14 +85,6 @@ fn split_by_node(cluster: &Cluster, report: &Report, node: &str) -> (u64, u64) {
     let count =
         |near: bool| report.by.iter().filter(|(pod, _)| here(pod) == near).map(|(_, n)| n).sum();
     (count(true), count(false))
-}
-
-/// A pod to ask from: one of the user's if there is one, else one of the lab's.
-fn client_pod(cluster: &Cluster) -> Result<&PodRun> {
-    let own = [DEMO_NAMESPACE, "kube-system"];
-    let pods = || cluster.kubelet.pods().values().filter(|p| !p.plan.host_network && p.serving);
-    let users = pods().find(|p| !own.contains(&p.plan.key.namespace.as_str()));
-    users.or_else(|| pods().next()).context("no pod runs")
 }
 
 fn name_forms(cluster: &Cluster) -> Result<String> {
@@ -181,16 +107,6 @@ fn name_forms(cluster: &Cluster) -> Result<String> {
         forms.join(", "),
         topo::DNS_IP
     ))
-}
-
-fn hello_pods(cluster: &Cluster) -> Result<Vec<PodKey>> {
-    let pods = cluster.kubelet.pods().values();
-    let found: Vec<PodKey> = pods
-        .filter(|p| p.plan.key.namespace == DEMO_NAMESPACE && p.serving)
-        .map(|p| p.plan.key.clone())
-        .collect();
-    ensure!(!found.is_empty(), "no pod of the demo's own runs");
-    Ok(found)
 }
 
 fn node_to_pod(cluster: &Cluster) -> Result<String> {

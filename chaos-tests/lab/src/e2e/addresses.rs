@@ -26,7 +26,7 @@ fn rows(answer: &Value) -> Result<Vec<Value>> {
 }
 
 fn is_drop(row: &Value) -> bool {
-    row["drop"].as_bool().unwrap_or(false)
+    row["outcome"] == "drop"
 }
 
 fn packets(row: &Value) -> u64 {
