@@ -15,6 +15,8 @@ const CURSORS: usize = 1_000;
 const EVENTS: usize = 200;
 
 fn main() {
+    // First, while the allocator has nothing to give back.
+    memory();
     println!("| work | median | per second |\n|---|---|---|");
     row("put 256 B, new keys in order", &rounds(|| puts(KEYS, KEYS, Views::None)));
     row("put 256 B, over 100,000 keys", &rounds(overwrite));
@@ -34,7 +36,6 @@ fn main() {
     row("hash of a version", &rounds(|| hashed(&machine)));
     row("snapshot, per key", &rounds(|| snapshot(&machine)));
     row("restore, per key", &rounds(|| restored(&machine)));
-    memory();
 }
 
 /// Nanoseconds for one unit of work.
@@ -252,30 +253,27 @@ fn restored(machine: &Machine) -> Cost {
     })
 }
 
-/// Resident bytes for each key of 31 + 256 bytes beside what the accounting says.
+/// Resident memory of keys with one version and with five, beside what the accounting says.
 fn memory() {
-    const MANY: usize = 500_000;
-    let before = resident_bytes();
-    let machine = filled_without_log(MANY);
-    let grown = resident_bytes().saturating_sub(before);
-    let counted = machine.usage().bytes + machine.events().bytes();
-    println!(
-        "\nmemory of a key with 31 + {VALUE_BYTES} bytes: {} resident, {} counted",
-        grown / MANY,
-        counted / MANY
-    );
-}
-
-fn filled_without_log(keys: usize) -> Machine {
+    const MANY: usize = 300_000;
     let mut machine = Machine::new(&MachineConfig { event_log_bytes: 1 << 20 });
-    for at in 0..keys {
-        machine.apply(at as u64 + 1, &put(at)).expect("a put succeeds");
+    let before = resident_bytes();
+    println!("| versions of each key | resident per key | counted per key |\n|---|---|---|");
+    for versions in 1..=5 {
+        for at in 0..MANY {
+            apply_all(&mut machine, &[put(at)]);
+        }
+        if versions == 1 || versions == 5 {
+            let grown = resident_bytes().saturating_sub(before) / MANY;
+            println!("| {versions} | {grown} B | {} B |", machine.usage().bytes / MANY);
+        }
     }
-    machine
+    println!();
 }
 
 fn resident_bytes() -> usize {
+    const PAGE_BYTES: usize = 4096;
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
-    pages.unwrap_or(0) * 4096
+    pages.unwrap_or(0) * PAGE_BYTES
 }

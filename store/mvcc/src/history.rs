@@ -101,13 +101,13 @@ impl History {
         newer.checked_sub(1).map(|at| &self.older[at])
     }
 
-    /// The version made by the change at `rev`, and the one before it.
-    pub(crate) fn change(&self, rev: Rev) -> Option<(&Version, Option<&Version>)> {
+    /// The version made by the change at `rev`.
+    pub(crate) fn change(&self, rev: Rev) -> Option<&Version> {
         if self.last.rev == rev {
-            return Some((&self.last, self.older.last()));
+            return Some(&self.last);
         }
         let at = self.older.binary_search_by_key(&rev, |version| version.rev).ok()?;
-        Some((&self.older[at], at.checked_sub(1).map(|before| &self.older[before])))
+        Some(&self.older[at])
     }
 
     /// The versions that compaction at `compacted` keeps: all from that revision on, and of the

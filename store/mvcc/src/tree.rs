@@ -66,11 +66,20 @@ impl<K: Ord + Clone, V: Clone + Weigh> Tree<K, V> {
     where
         K: Borrow<Q>,
     {
+        self.entry(key).map(|(_, value)| value)
+    }
+
+    /// The entry of `key`, with the key as the tree holds it.
+    pub(crate) fn entry<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
+    where
+        K: Borrow<Q>,
+    {
         let mut node = &*self.root;
         loop {
             match node {
                 Node::Leaf(entries) => {
-                    return find(entries, key).ok().map(|at| &entries[at].1);
+                    let at = find(entries, key).ok()?;
+                    return Some((&entries[at].0, &entries[at].1));
                 }
                 Node::Inner(children) => node = &children[child_of(children, key)].node,
             }

@@ -103,10 +103,7 @@ impl View {
         revision: i64,
     ) -> impl Iterator<Item = (&'a Key, &'a Version)> {
         let newest = revision == self.revision;
-        let point = range.point().and_then(|key| {
-            let (found, history) = self.index.iter_from(key).next()?;
-            (**found == *key).then_some((found, history))
-        });
+        let point = range.point().and_then(|key| self.index.entry(key));
         let span = range.point().is_none().then(|| {
             let iter = self.index.iter_from(range.start());
             let iter = if newest { iter.skip_weightless() } else { iter };

@@ -205,11 +205,11 @@ impl Batch {
 }
 
 fn history_event(view: &View, key: &[u8], rev: Rev, with_prev: bool) -> Option<Bytes> {
-    let (version, before) = view.index.get(key)?.change(rev)?;
-    let prev = before.filter(|before| with_prev && before.is_live());
+    let history = view.index.get(key)?;
+    let version = history.change(rev)?;
     // What compaction does not keep must not show, whether it has left memory yet or not.
-    let prev = prev.filter(|_| rev.main > view.compact_revision);
-    Some(match prev {
+    let told = with_prev && rev.main > view.compact_revision;
+    Some(match history.at(rev.main - 1).filter(|_| told) {
         Some(prev) => record::with_prev(&version.event, &prev.kv()),
         None => version.event.clone(),
     })

@@ -51,27 +51,27 @@ impl Write<'_> {
 
     pub(crate) fn put(&mut self, request: &PutRequest) -> PutResponse {
         let rev = self.next_rev();
-        let (key, version, before) = self.view.index.upsert(&request.key[..], |found| {
-            let before = found.as_ref().and_then(|(_, history)| history.live()).cloned();
-            let version = next_version(rev, request, before.as_ref());
-            match found {
-                Some((key, history)) => {
-                    Arc::make_mut(history).push(version.clone());
-                    (None, (key.clone(), version, before))
-                }
-                None => {
-                    let key = Key::new(&request.key);
-                    let history = Arc::new(History::new(version.clone()));
-                    (Some((key.clone(), history)), (key, version, before))
-                }
+        let put = self.view.index.upsert(&request.key[..], |found| match found {
+            Some((key, history)) => {
+                let before = history.live().cloned();
+                let version = next_version(rev, request, before.as_ref());
+                let event_prev = prev_of_event(history, rev);
+                Arc::make_mut(history).push(version.clone());
+                (None, (key.clone(), version, before, event_prev))
+            }
+            None => {
+                let key = Key::new(&request.key);
+                let version = next_version(rev, request, None);
+                let history = Arc::new(History::new(version.clone()));
+                (Some((key.clone(), history)), (key, version, None, None))
             }
         });
+        let (key, version, before, event_prev) = put;
         let lease_before = before.as_ref().map_or(0, |version| version.lease);
         self.leases.reattach(&key, lease_before, version.lease);
-        let prev_kv = before.map(|version| version.kv());
-        let shown = prev_kv.clone().filter(|_| request.prev_kv);
-        self.record(key, version, prev_kv);
-        PutResponse { header: self.view.header(), prev_kv: shown }
+        self.record(key, version, event_prev);
+        let prev_kv = before.filter(|_| request.prev_kv).map(|version| version.kv());
+        PutResponse { header: self.view.header(), prev_kv }
     }
 
     pub(crate) fn delete_range(&mut self, request: &DeleteRangeRequest) -> DeleteRangeResponse {
@@ -94,16 +94,17 @@ impl Write<'_> {
         let rev = self.next_rev();
         let event = record::delete_event(key, rev.main);
         let tombstone = Version { rev, create: 0, version: 0, lease: 0, event };
-        self.view.index.upsert(&key[..], |found| {
-            if let Some((_, history)) = found {
+        let event_prev = self.view.index.upsert(&key[..], |found| {
+            let event_prev = found.and_then(|(_, history)| {
+                let event_prev = prev_of_event(history, rev);
                 Arc::make_mut(history).push(tombstone.clone());
-            }
-            (None, ())
+                event_prev
+            });
+            (None, event_prev)
         });
         self.leases.reattach(key, before.lease, 0);
-        let prev_kv = before.kv();
-        self.record(key.clone(), tombstone, Some(prev_kv.clone()));
-        Some(prev_kv)
+        self.record(key.clone(), tombstone, event_prev);
+        Some(before.kv())
     }
 
     fn record(&mut self, key: Key, version: Version, prev_kv: Option<Bytes>) {
@@ -112,6 +113,12 @@ impl Write<'_> {
         self.view.changes.insert(version.rev, change);
         self.records.push(Record::new(key, &version, prev_kv));
     }
+}
+
+/// What an event of `rev` tells was there before: the value before the revision. It is not always
+/// the value before the change, because a transaction may put a key and then delete it.
+fn prev_of_event(history: &History, rev: Rev) -> Option<Bytes> {
+    history.at(rev.main - 1).map(Version::kv)
 }
 
 fn next_version(rev: Rev, request: &PutRequest, before: Option<&Version>) -> Version {

@@ -157,7 +157,8 @@ impl Model {
             }
         }
         keys.insert(put.key.to_vec(), kv.clone());
-        self.events.push(ModelEvent { revision, is_delete: false, kv, prev: prev.clone() });
+        let before = self.keys().get(&put.key[..]).cloned();
+        self.events.push(ModelEvent { revision, is_delete: false, kv, prev: before });
         let header = Some(ResponseHeader { revision, ..Default::default() });
         let prev_kv = prev.filter(|_| put.prev_kv).as_ref().map(encoded);
         Ok(PutResponse { header, prev_kv })
@@ -172,10 +173,11 @@ impl Model {
             .collect();
         let mut response = DeleteRangeResponse { deleted: gone.len() as i64, ..Default::default() };
         for key in gone {
-            let prev = keys.remove(&key);
+            let removed = keys.remove(&key);
             if request.prev_kv {
-                response.prev_kvs.extend(prev.as_ref().map(encoded));
+                response.prev_kvs.extend(removed.as_ref().map(encoded));
             }
+            let prev = self.keys().get(&key).cloned();
             let kv = KeyValue { key: key.into(), mod_revision: revision, ..Default::default() };
             self.events.push(ModelEvent { revision, is_delete: true, kv, prev });
         }
