@@ -87,8 +87,8 @@ fn damage(random: &mut Random, frame: &mut Frame) {
     if random.one_in(2) {
         frame.0[at] = random.byte();
     } else {
-        // The kernel takes no test packet shorter than an Ethernet header.
-        frame.0.truncate(at.max(14));
+        // The kernel takes no IPv4 test packet without a whole header.
+        frame.0.truncate(at.max(34));
     }
 }
 

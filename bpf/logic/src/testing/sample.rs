@@ -152,6 +152,18 @@ fn services(memory: &mut Memory) {
 /// Sets a service port's backends.
 pub fn service(memory: &mut Memory, id: u32, vip: u32, port: u16, proto: u8, backends: &[u32]) {
     memory.slots.retain(|key, _| key.service != id);
+    service_without_sweep(memory, id, vip, port, proto, backends);
+}
+
+/// Sets a service port's backends without looking for slots that it had before.
+pub fn service_without_sweep(
+    memory: &mut Memory,
+    id: u32,
+    vip: u32,
+    port: u16,
+    proto: u8,
+    backends: &[u32],
+) {
     for (index, backend) in (0..).zip(backends) {
         memory.slots.insert(SlotKey { service: id, index }, Slot { backend: *backend });
     }
