@@ -81,25 +81,32 @@ async fn round(node: &Arc<Node>, applied: &mut Applied) -> Result<(), Error> {
         }
         applied.block = Some(block);
         applied.routes = None;
+        if let Err(error) = node.state.keep_block(block) {
+            node.engine().note("state", Some(crate::chain(&error)));
+        }
         node.update(crate::engine::Engine::datapath_is_ready);
         node.report_due.notify_one();
         tracing::info!(%block, "the datapath is in place");
     }
     let Some(network) = &node.network else { return Ok(()) };
-    let (routes, inside, may_delete) = {
+    let (routes, inside, progress) = {
         let engine = node.engine();
         let router = Ipam::router_of(block);
         let (routes, inside) = engine.calc().network(router, engine.routes_services(), |network| {
             (network.routes(), network.unmasqueraded())
         });
-        (routes, inside, engine.progress().in_sync)
+        (routes, inside, engine.progress())
     };
+    let may_delete = progress.in_sync;
     if applied.routes.as_ref() != Some(&(routes.clone(), may_delete)) {
         let changed = network.set_routes(&routes, applied.host_index, may_delete).await?;
         tracing::debug!(changed, "routes");
         applied.routes = Some((routes, may_delete));
     }
-    masquerade(node, block, &inside, applied).await;
+    // Without any view of the cluster, the rules of an earlier run know more than we do.
+    if progress.complete_revision > 0 {
+        masquerade(node, block, &inside, applied).await;
+    }
     Ok(())
 }
 

@@ -2,8 +2,8 @@
 //! hold; and the rounds that make the maps equal to what is wanted.
 //!
 //! The engine is called under one lock and never waits for anything but the maps' system calls.
-//! Nothing is deleted from a map before the store's first complete view; the store away, everything
-//! stays as it is.
+//! Until the store's first complete view nothing is deleted from a map or changed in it, only what it
+//! lacks is added (from the checkpoint); the store away, everything stays as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -54,6 +54,8 @@ pub struct Engine {
     /// earlier run may be there.
     sweep_due: bool,
     route_services: bool,
+    /// The block of an earlier run, for a start while the store is away.
+    last_block: Option<Ipv4Net>,
 }
 
 /// How far the engine is.
@@ -98,6 +100,7 @@ impl Engine {
             problems: BTreeMap::new(),
             sweep_due: true,
             route_services,
+            last_block: None,
         };
         if let Some(checkpoint) = checkpoint {
             engine.cluster_id = checkpoint.cluster_id;
@@ -179,15 +182,15 @@ impl Engine {
             keys.iter().for_each(|key| self.want_endpoint(key));
         }
         let Some(maps) = self.maps.clone() else { return Ok(outcome) };
-        let may_delete = self.progress.in_sync;
+        let complete = self.progress.in_sync;
         // Endpoints first: a packet for a pod may come as soon as anything else names it. They are
         // this node's own knowledge, so their deletion waits for no store.
         outcome.changed += maps::apply::<LocalPods>(&*maps, &mut self.local, true)?;
         outcome.changed += maps::apply::<Senders>(&*maps, &mut self.senders, true)?;
         let addresses = &mut self.calc.addresses;
-        outcome.changed += maps::apply::<Ranges>(&*maps, &mut addresses.ranges, may_delete)?;
-        outcome.changed += maps::apply::<Addresses>(&*maps, &mut addresses.exact, may_delete)?;
-        let services = self.flush_services(&maps, may_delete)?;
+        outcome.changed += maps::apply::<Ranges>(&*maps, &mut addresses.ranges, complete)?;
+        outcome.changed += maps::apply::<Addresses>(&*maps, &mut addresses.exact, complete)?;
+        let services = self.flush_services(&maps, complete)?;
         outcome.changed += services;
         outcome.network |= self.route_services && services > 0;
         Ok(outcome)
@@ -340,6 +343,11 @@ impl Engine {
         &self.place
     }
 
+    /// The block of an earlier run: in force until the store says otherwise.
+    pub fn set_last_block(&mut self, block: Option<Ipv4Net>) {
+        self.last_block = block;
+    }
+
     /// Whether service addresses need routes.
     pub fn routes_services(&self) -> bool {
         self.route_services
@@ -347,7 +355,7 @@ impl Engine {
 
     /// This node's block, once known: restores the addresses in use into the allocator.
     pub fn settle_block(&mut self) -> Option<Ipv4Net> {
-        let block = self.calc.own_block()?;
+        let block = self.calc.own_block().or(self.last_block.filter(|_| !self.progress.in_sync))?;
         match self.endpoints.set_block(block) {
             Ok(conflicts) => {
                 let told = conflicts.first().map(ToString::to_string);
@@ -397,19 +405,19 @@ impl Engine {
         self.calc.addresses.set_endpoint(endpoint.ip, Some(identity));
     }
 
-    fn flush_services(&mut self, maps: &SharedMaps, may_delete: bool) -> Result<usize, MapError> {
+    fn flush_services(&mut self, maps: &SharedMaps, complete: bool) -> Result<usize, MapError> {
         let balancer = &mut self.calc.balancer;
-        let plan = balancer.plan(may_delete);
+        let plan = balancer.plan(complete);
         let mut changed = plan.operations();
         if let Err(error) = maps::carry_out(&**maps, &plan) {
             tracing::warn!(%error, "a round over all services failed, going service by service");
             balancer.load(maps::read_services(&**maps)?);
             self.sweep_due = true;
-            changed += self.flush_one_by_one(maps, may_delete)?;
+            changed += self.flush_one_by_one(maps, complete)?;
         } else {
             balancer.commit(&plan);
         }
-        if may_delete && self.sweep_due {
+        if complete && self.sweep_due {
             let sweep = self.calc.balancer.plan_sweep();
             maps::carry_out(&**maps, &sweep)?;
             self.calc.balancer.commit(&sweep);
@@ -421,11 +429,11 @@ impl Engine {
     }
 
     /// A service that does not fit is noted and stays pending; the others are done.
-    fn flush_one_by_one(&mut self, maps: &SharedMaps, may_delete: bool) -> Result<usize, MapError> {
+    fn flush_one_by_one(&mut self, maps: &SharedMaps, complete: bool) -> Result<usize, MapError> {
         let mut changed = 0;
         let pending: Vec<ObjectName> = self.calc.balancer.pending().iter().cloned().collect();
         for name in pending {
-            let plan = self.calc.balancer.plan_one(&name, may_delete);
+            let plan = self.calc.balancer.plan_one(&name, complete);
             match maps::carry_out(&**maps, &plan) {
                 Ok(()) => {
                     self.calc.balancer.commit(&plan);

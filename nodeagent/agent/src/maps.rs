@@ -98,13 +98,13 @@ where
 pub fn apply<L: Layout>(
     maps: &dyn Maps,
     mirror: &mut Mirror<L::Key, L::Value>,
-    may_delete: bool,
+    complete: bool,
 ) -> Result<usize, MapError>
 where
     L::Key: Ord + Clone,
     L::Value: PartialEq + Clone,
 {
-    let changes: Changes<_, _> = mirror.plan(may_delete);
+    let changes: Changes<_, _> = mirror.plan(complete);
     let outcome =
         write::<L>(maps, &changes.upserts).and_then(|()| delete::<L>(maps, &changes.deletes));
     if let Err(error) = outcome {

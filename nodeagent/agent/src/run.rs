@@ -126,7 +126,8 @@ fn build(
         started_unix_ms: unix_ms(),
         args,
     };
-    let engine = Engine::new(place, endpoints, checkpoint, route_services);
+    let mut engine = Engine::new(place, endpoints, checkpoint, route_services);
+    engine.set_last_block(state.block());
     Ok((Node::new(facts, state, network, engine), half_made))
 }
 

@@ -6,6 +6,7 @@
 //! <state-dir>/endpoints/*.json  one file for each endpoint
 //! <state-dir>/deletions/*.json  DELs that came while it was away
 //! <state-dir>/checkpoint        the store's values at a revision
+//! <state-dir>/block             this node's block of addresses
 //! ```
 //!
 //! Files are written beside their place, synced and renamed, so a reader finds the old or the new.
@@ -14,6 +15,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use ipnet::Ipv4Net;
 use nix::fcntl::{Flock, FlockArg};
 use skein_nodeagent_cni::messages::DelRequest;
 use skein_nodeagent_cni::plugin::DELETIONS_DIR;
@@ -105,6 +107,16 @@ impl StateDir {
     /// A deletion is done.
     pub fn forget_deletion(&self, path: &Path) -> Result<(), StateError> {
         remove(path)
+    }
+
+    /// The block of an earlier run.
+    pub fn block(&self) -> Option<Ipv4Net> {
+        fs::read_to_string(self.dir.join("block")).ok()?.trim().parse().ok()
+    }
+
+    /// Keeps the block.
+    pub fn keep_block(&self, block: Ipv4Net) -> Result<(), StateError> {
+        self.replace(&self.dir.join("block"), format!("{block}\n").as_bytes())
     }
 
     /// The checkpoint, if there is a usable one.

@@ -40,7 +40,7 @@ pub async fn watch(node: Arc<Node>, session: Session) -> Result<(), ClientError>
     };
     let resume = resume.map(|(cluster_id, revision)| ResumePoint { cluster_id, revision });
     let mut events = session.watch_ranges(ranges, resume)?;
-    let mut last_checkpoint = Instant::now();
+    let mut last_checkpoint: Option<Instant> = None;
     let mut retry = tokio::time::interval(MAP_RETRY);
     retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -64,16 +64,16 @@ pub async fn watch(node: Arc<Node>, session: Session) -> Result<(), ClientError>
         if connects {
             node.report_due.notify_one();
         }
-        if last_checkpoint.elapsed() >= CHECKPOINT_INTERVAL {
-            last_checkpoint = Instant::now();
-            checkpoint(&node).await;
+        let is_due = last_checkpoint.is_none_or(|last| last.elapsed() >= CHECKPOINT_INTERVAL);
+        if is_due && checkpoint(&node).await {
+            last_checkpoint = Some(Instant::now());
         }
     }
 }
 
-/// Keeps a checkpoint if there is something new to keep.
-pub async fn checkpoint(node: &Arc<Node>) {
-    let Some(checkpoint) = node.engine().checkpoint() else { return };
+/// Keeps a checkpoint if there is something new to keep at a complete revision; whether there was.
+pub async fn checkpoint(node: &Arc<Node>) -> bool {
+    let Some(checkpoint) = node.engine().checkpoint() else { return false };
     let keeper = Arc::clone(node);
     let kept = tokio::task::spawn_blocking(move || keeper.state.keep_checkpoint(&checkpoint)).await;
     match kept {
@@ -81,6 +81,7 @@ pub async fn checkpoint(node: &Arc<Node>) {
         Ok(Err(error)) => node.engine().note("checkpoint", Some(error.to_string())),
         Err(error) => node.engine().note("checkpoint", Some(error.to_string())),
     }
+    true
 }
 
 /// Keeps this node's reports in the store equal to what is so, for ever.

@@ -53,15 +53,17 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Mirror<K, V> {
         self.dirty.insert(key);
     }
 
-    /// The difference of the dirty keys. With `may_delete` false, keys to delete stay dirty.
-    pub fn plan(&self, may_delete: bool) -> Changes<K, V> {
+    /// The difference of the dirty keys. While the view that the wants come from is not `complete`
+    /// (an old checkpoint, with the store away), only what the map lacks is added: what it holds may
+    /// be newer. The rest stays dirty.
+    pub fn plan(&self, complete: bool) -> Changes<K, V> {
         let mut changes = Changes { upserts: Vec::new(), deletes: Vec::new() };
         for key in &self.dirty {
             match (self.desired.get(key), self.actual.get(key)) {
-                (Some(want), have) if have != Some(want) => {
+                (Some(want), have) if have.is_none() || (complete && have != Some(want)) => {
                     changes.upserts.push((key.clone(), want.clone()));
                 }
-                (None, Some(_)) if may_delete => changes.deletes.push(key.clone()),
+                (None, Some(_)) if complete => changes.deletes.push(key.clone()),
                 _ => {}
             }
         }
@@ -101,16 +103,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deletes_wait_for_permission_and_equal_entries_cost_nothing() {
+    fn an_incomplete_view_only_adds_and_equal_entries_cost_nothing() {
         let mut mirror = Mirror::default();
-        mirror.load(BTreeMap::from([(1, 'a'), (2, 'b')]));
+        mirror.load(BTreeMap::from([(1, 'a'), (2, 'b'), (4, 'd')]));
         mirror.want(1, Some('a'));
+        mirror.want(4, Some('x'));
         mirror.want(3, Some('c'));
         let plan = mirror.plan(false);
         assert_eq!(plan, Changes { upserts: vec![(3, 'c')], deletes: vec![] });
         mirror.commit(&plan);
         let plan = mirror.plan(true);
-        assert_eq!(plan, Changes { upserts: vec![], deletes: vec![2] });
+        assert_eq!(plan, Changes { upserts: vec![(4, 'x')], deletes: vec![2] });
         mirror.commit(&plan);
         assert_eq!(mirror.pending(), 0);
         assert_eq!(mirror.actual(), mirror.desired());

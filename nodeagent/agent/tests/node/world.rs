@@ -15,24 +15,24 @@ use skein_nodeagent_cni::client::call;
 use skein_nodeagent_cni::messages::Request;
 
 /// Address of the node, and of a host outside the cluster.
-pub const NODE_IP: Ipv4Addr = Ipv4Addr::new(172, 31, 90, 2);
-pub const OUTSIDE_IP: Ipv4Addr = Ipv4Addr::new(172, 31, 90, 1);
+pub(crate) const NODE_IP: Ipv4Addr = Ipv4Addr::new(172, 31, 90, 2);
+pub(crate) const OUTSIDE_IP: Ipv4Addr = Ipv4Addr::new(172, 31, 90, 1);
 /// Port of the store inside the node's namespace.
 const STORE_PORT: u16 = 23790;
 /// Longest wait for anything in the test: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct World {
+pub(crate) struct World {
     name: String,
-    pub dir: tempfile::TempDir,
-    pub cgroup: PathBuf,
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) cgroup: PathBuf,
     namespaces: Vec<String>,
     store: Option<Child>,
     agent: Option<Child>,
 }
 
 /// Runs a command that must succeed.
-pub fn sh(line: &str) -> String {
+pub(crate) fn sh(line: &str) -> String {
     let output = Command::new("sh").args(["-c", line]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{line}: {stderr}");
@@ -40,7 +40,7 @@ pub fn sh(line: &str) -> String {
 }
 
 /// Waits for something to hold.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < PATIENCE, "not in {PATIENCE:?}: {what}");
@@ -61,7 +61,7 @@ fn peer(name: &str) -> PathBuf {
 }
 
 /// Runs `work` on a thread in a namespace.
-pub fn inside<T: Send>(netns: &Path, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn inside<T: Send>(netns: &Path, work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let file = File::open(netns).unwrap();
@@ -73,7 +73,7 @@ pub fn inside<T: Send>(netns: &Path, work: impl FnOnce() -> T + Send) -> T {
 }
 
 impl World {
-    pub fn new() -> World {
+    pub(crate) fn new() -> World {
         let name = format!("skt{}", std::process::id());
         let dir = tempfile::Builder::new().prefix("skein-agent-test").tempdir().unwrap();
         let cgroup = cgroup2_mount().join(&name);
@@ -99,27 +99,27 @@ impl World {
     }
 
     /// Makes a namespace; the path is what CNI gets.
-    pub fn namespace(&mut self, name: &str) -> PathBuf {
+    pub(crate) fn namespace(&mut self, name: &str) -> PathBuf {
         let name = format!("{}-{name}", self.name);
         sh(&format!("ip netns add {name}"));
         self.namespaces.push(name.clone());
         PathBuf::from("/run/netns").join(name)
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         PathBuf::from("/run/netns").join(format!("{}-{name}", self.name))
     }
 
-    pub fn bpf_mount(&self) -> PathBuf {
+    pub(crate) fn bpf_mount(&self) -> PathBuf {
         self.dir.path().join("bpf")
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("state/agent.sock")
     }
 
     /// A command in a namespace and in the node's cgroup.
-    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>, netns: &Path) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>, netns: &Path) -> Command {
         let mut command = Command::new(program);
         let netns = File::open(netns).unwrap();
         let procs = CString::new(self.cgroup.join("cgroup.procs").to_str().unwrap()).unwrap();
@@ -138,7 +138,7 @@ impl World {
         command
     }
 
-    pub fn start_store(&mut self) {
+    pub(crate) fn start_store(&mut self) {
         let url = format!("http://127.0.0.1:{STORE_PORT}");
         let child = self
             .command(peer("etcd"), &self.path("node"))
@@ -154,7 +154,7 @@ impl World {
         eventually("etcd answers", || self.etcdctl(&["endpoint", "health"]).status.success());
     }
 
-    pub fn stop_store(&mut self) {
+    pub(crate) fn stop_store(&mut self) {
         kill(self.store.take());
     }
 
@@ -165,19 +165,19 @@ impl World {
         command.output().unwrap()
     }
 
-    pub fn put(&self, key: &str, value: &Value) {
+    pub(crate) fn put(&self, key: &str, value: &Value) {
         let output = self.etcdctl(&["put", key, &value.to_string()]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    pub fn get(&self, key: &str) -> Option<Value> {
+    pub(crate) fn get(&self, key: &str) -> Option<Value> {
         let output = self.etcdctl(&["get", "--print-value-only", key]);
         serde_json::from_slice(&output.stdout).ok()
     }
 
-    pub fn start_agent(&mut self) {
-        let log = File::options().create(true).append(true);
-        let log = log.clone().open(self.dir.path().join("agent.log")).unwrap();
+    pub(crate) fn start_agent(&mut self) {
+        let path = self.dir.path().join("agent.log");
+        let log = File::options().create(true).append(true).open(path).unwrap();
         let child = self
             .command(env!("CARGO_BIN_EXE_skein-agent"), &self.path("node"))
             .args(["run", "--node-name", "n1", "--devices", "eth0"])
@@ -195,26 +195,26 @@ impl World {
     }
 
     /// SIGKILL, as a crash.
-    pub fn kill_agent(&mut self) {
+    pub(crate) fn kill_agent(&mut self) {
         kill(self.agent.take());
     }
 
-    pub fn ask(&self, request: &Request) -> Result<Value, String> {
+    pub(crate) fn ask(&self, request: &Request) -> Result<Value, String> {
         call(&self.socket(), request).map_err(|error| error.to_string())
     }
 
-    pub fn status(&self, path: &str) -> Value {
+    pub(crate) fn status(&self, path: &str) -> Value {
         let status = self.ask(&Request::Status).unwrap_or_default();
         status.pointer(path).cloned().unwrap_or_default()
     }
 
-    pub fn until_ready(&self) {
+    pub(crate) fn until_ready(&self) {
         eventually("the agent is ready", || {
             self.status("/datapath/ready") == true && self.status("/kvstore/in_sync") == true
         });
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("agent.log")).unwrap_or_default()
     }
 }

@@ -68,17 +68,18 @@ impl Plan {
 }
 
 impl Balancer {
-    /// A plan for every pending service. With `may_delete` false nothing is deleted (the view of the
-    /// store is not complete yet), and services with something to delete stay pending.
-    pub fn plan(&mut self, may_delete: bool) -> Plan {
+    /// A plan for every pending service. While the view that the wants come from is not `complete`
+    /// (an old checkpoint, with the store away), only services that the maps do not know at all are
+    /// added: what the maps hold of the others may be newer. Those stay pending.
+    pub fn plan(&mut self, complete: bool) -> Plan {
         let names = self.dirty.clone();
-        self.plan_for(names, may_delete)
+        self.plan_for(names, complete)
     }
 
     /// A plan for one service: used when a plan for all failed, so that one service which does not
     /// fit does not hold up the others.
-    pub fn plan_one(&mut self, name: &ObjectName, may_delete: bool) -> Plan {
-        self.plan_for(BTreeSet::from([name.clone()]), may_delete)
+    pub fn plan_one(&mut self, name: &ObjectName, complete: bool) -> Plan {
+        self.plan_for(BTreeSet::from([name.clone()]), complete)
     }
 
     /// Deletes what the kernel holds and no service wants: leftovers of an earlier run. Only to be
@@ -124,17 +125,21 @@ impl Balancer {
         self.withdrawn.retain(|_, owner| !plan.services.contains(owner));
     }
 
-    fn plan_for(&mut self, names: BTreeSet<ObjectName>, may_delete: bool) -> Plan {
+    fn plan_for(&mut self, names: BTreeSet<ObjectName>, complete: bool) -> Plan {
         let mut plan = Plan::default();
         let mut written = BTreeMap::new();
         let mut unreferenced = BTreeSet::new();
         for name in &names {
-            self.plan_service(name, &mut plan, &mut written, &mut unreferenced);
+            if complete || !self.is_known_to_maps(name) {
+                self.plan_service(name, &mut plan, &mut written, &mut unreferenced);
+            } else {
+                plan.held_back = true;
+            }
         }
         plan.services = names;
         self.hold_counted_slots(&mut plan);
         self.plan_backend_deletes(&mut plan, unreferenced);
-        if !may_delete {
+        if !complete {
             plan.held_back |= !plan.delete_frontends.is_empty()
                 || !plan.delete_slots.is_empty()
                 || !plan.delete_backends.is_empty();
@@ -143,6 +148,12 @@ impl Balancer {
             plan.delete_backends.clear();
         }
         plan
+    }
+
+    fn is_known_to_maps(&self, name: &ObjectName) -> bool {
+        let lists = self.desired.get(name).into_iter().flat_map(|service| service.lists.values());
+        let mut frontends = lists.flat_map(|list| &list.frontends);
+        frontends.any(|key| self.actual.frontends().contains_key(key))
     }
 
     fn plan_service(

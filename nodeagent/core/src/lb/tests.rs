@@ -109,13 +109,17 @@ fn nothing_is_deleted_before_the_view_is_complete_and_leftovers_go_after() {
     let mut restarted = Balancer::default();
     restarted.load(kernel.tables.clone());
     restarted.want(&name(1), Some(service(&[1], &[80], &[1])));
+    restarted.want(&name(3), Some(service(&[3], &[80], &[5])));
     let plan = restarted.plan(false);
     carry_out(&mut restarted, &mut kernel, &plan);
-    assert_eq!(kernel.walk(&frontend(1, 80)), Walk::Backends(vec![backend(1, 8080)]));
+    let both = vec![backend(1, 8080), backend(2, 8080)];
+    assert_eq!(kernel.walk(&frontend(1, 80)), Walk::Backends(both), "what is there may be newer");
+    assert_eq!(kernel.walk(&frontend(3, 80)), Walk::Backends(vec![backend(5, 8080)]));
     assert_eq!(kernel.walk(&frontend(2, 80)), Walk::Backends(vec![backend(3, 8080)]));
     settle(&mut restarted, &mut kernel);
+    assert_eq!(kernel.walk(&frontend(1, 80)), Walk::Backends(vec![backend(1, 8080)]));
     assert_eq!(kernel.walk(&frontend(2, 80)), Walk::NotAService);
-    assert_eq!(kernel.tables.backends().len(), 1);
+    assert_eq!(kernel.tables.backends().len(), 2);
 }
 
 #[test]
