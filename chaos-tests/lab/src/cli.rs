@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::cluster::{Cluster, teardown};
 use crate::kubelet::Kubelet;
 use crate::layout::{Layout, NETNS_DIR, valid_name};
-use crate::process::{Process, command};
+use crate::process::{Place, Process, command};
 use crate::spec::{Datapath, Routing, Spec};
 use crate::traffic::{self, Traffic};
 use crate::{bench, demo, dns, e2e, privilege, progress::Progress, ps, topology as topo};
@@ -267,7 +267,7 @@ pub fn failed_up(name: &str, error: anyhow::Error) -> anyhow::Error {
 /// It cannot be started.
 pub fn leave_up(cluster: &Cluster) -> Result<()> {
     let layout = &cluster.layout;
-    let mut command = std::process::Command::new(std::env::current_exe()?);
+    let mut command = command(&Place::default(), &std::env::current_exe()?)?;
     command.args(["kubelet", "--name", layout.name()]);
     Process::start(KUBELET_PROCESS, command, &layout.log(KUBELET_PROCESS), &layout.pids())?;
     Ok(())

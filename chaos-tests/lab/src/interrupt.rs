@@ -8,7 +8,7 @@ use crate::cluster::teardown;
 const INTERRUPTED: i32 = 130;
 
 /// From now on SIGINT and SIGTERM remove the lab `name` and end the process. To be called before other threads start,
-/// which inherit the signal mask; the standard library clears it again for child processes.
+/// which inherit the signal mask; child processes clear it again.
 pub fn tear_down_on_signal(name: &str) {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);

@@ -57,6 +57,8 @@ pub fn command(place: &Place, program: &Path) -> Result<Command> {
     let resolv = place.resolv_conf.as_deref().map(c_path).transpose()?;
     let mut command = Command::new(program);
     let join = move || {
+        // A process inherits the signal mask of the thread that starts it; ours may wait for signals.
+        nix::sys::signal::SigSet::empty().thread_set_mask()?;
         if let Some(cgroup) = &cgroup {
             join_cgroup(cgroup)?;
         }

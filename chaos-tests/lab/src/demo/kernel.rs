@@ -182,13 +182,14 @@ fn backend_removed(cluster: &mut Cluster) -> Result<String> {
 
 fn store_stopped(cluster: &mut Cluster) -> Result<String> {
     let client = From::Pod(hello_pods(cluster)?.remove(0));
-    cluster.stop_control_plane()?;
+    let stopped = cluster.stop_control_plane();
     let words = format!("http {HELLO}.{DEMO_NAMESPACE}:80 --count 0 --pause-ms 5");
     let traffic = cluster.start_traffic(&client, &words).and_then(|running| {
         std::thread::sleep(STORE_OUTAGE);
         running.finish()
     });
     cluster.start_control_plane()?;
+    stopped?;
     let report = traffic?;
     ensure!(report.clean(), "{:?}", report.errors);
     cluster.wait_in_maps()?;
