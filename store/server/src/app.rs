@@ -12,6 +12,8 @@ use skein_store_rpc::etcdserverpb::lease_server::LeaseServer;
 use skein_store_rpc::etcdserverpb::maintenance_server::MaintenanceServer;
 use skein_store_rpc::etcdserverpb::watch_server::WatchServer;
 use skein_store_rpc::status;
+use skein_store_rpc::v3electionpb::election_server::ElectionServer;
+use skein_store_rpc::v3lockpb::lock_server::LockServer;
 use tonic::body::Body;
 use tower_service::Service;
 
@@ -20,7 +22,10 @@ use crate::http_api;
 use crate::net::App;
 use crate::service::health::HealthService;
 use crate::service::watch::WatchService;
-use crate::service::{AuthService, ClusterService, KvService, LeaseService, MaintenanceService};
+use crate::service::{
+    AuthService, ClusterService, ElectionService, KvService, LeaseService, LockService,
+    MaintenanceService,
+};
 
 /// Set by clients that would rather fail than be served by a member without a leader.
 const REQUIRE_LEADER: &str = "hasleader";
@@ -35,6 +40,8 @@ pub(crate) struct ClientApp {
     cluster: ClusterServer<ClusterService>,
     maintenance: MaintenanceServer<MaintenanceService>,
     auth: AuthServer<AuthService>,
+    lock: LockServer<LockService>,
+    election: ElectionServer<ElectionService>,
     health: HealthService,
 }
 
@@ -54,6 +61,8 @@ impl ClientApp {
             cluster,
             maintenance,
             auth,
+            lock: LockServer::new(LockService::new(Arc::clone(&core))),
+            election: ElectionServer::new(ElectionService::new(Arc::clone(&core))),
             health: HealthService::new(Arc::clone(&core)),
             core,
         }
@@ -71,6 +80,8 @@ impl ClientApp {
             "etcdserverpb.Cluster" => self.cluster.clone().call(request).await,
             "etcdserverpb.Maintenance" => self.maintenance.clone().call(request).await,
             "etcdserverpb.Auth" => self.auth.clone().call(request).await,
+            "v3lockpb.Lock" => self.lock.clone().call(request).await,
+            "v3electionpb.Election" => self.election.clone().call(request).await,
             "grpc.health.v1.Health" => Ok(self.health.call(request).await),
             other => {
                 let text = format!("unknown service {other}");

@@ -23,26 +23,6 @@ impl LeaseService {
         Self { core }
     }
 
-    async fn grant(&self, mut request: LeaseGrantRequest) -> Result<LeaseGrantResponse, ApiError> {
-        check::lease_grant(&mut request, self.core.limits.min_lease_ttl)?;
-        let chosen = request.id == 0;
-        loop {
-            if chosen {
-                // Positive, so that it reads the same as a signed and an unsigned number.
-                request.id = rand::rng().random_range(1..=i64::MAX);
-            }
-            let outcome = self.core.propose(Command::LeaseGrant(request)).await;
-            return match outcome {
-                Err(ApiError::LeaseExists) if chosen => continue,
-                Err(error) => Err(error),
-                Ok(applied) => match applied.response {
-                    Outcome::LeaseGrant(response) => Ok(response),
-                    _ => Err(ApiError::Corrupt),
-                },
-            };
-        }
-    }
-
     async fn revoke(&self, request: LeaseRevokeRequest) -> Result<LeaseRevokeResponse, ApiError> {
         match self.core.propose(Command::LeaseRevoke(request)).await?.response {
             Outcome::LeaseRevoke(response) => Ok(response),
@@ -65,6 +45,30 @@ impl LeaseService {
         };
         let ttl = state.lease_remaining(request.id).unwrap_or(granted_ttl);
         LeaseTimeToLiveResponse { header, id: request.id, ttl, granted_ttl, keys }
+    }
+}
+
+/// Grants a lease, choosing its id when none is asked for.
+pub(super) async fn grant(
+    core: &Core,
+    mut request: LeaseGrantRequest,
+) -> Result<LeaseGrantResponse, ApiError> {
+    check::lease_grant(&mut request, core.limits.min_lease_ttl)?;
+    let chosen = request.id == 0;
+    loop {
+        if chosen {
+            // Positive, so that it reads the same as a signed and an unsigned number.
+            request.id = rand::rng().random_range(1..=i64::MAX);
+        }
+        let outcome = core.propose(Command::LeaseGrant(request)).await;
+        return match outcome {
+            Err(ApiError::LeaseExists) if chosen => continue,
+            Err(error) => Err(error),
+            Ok(applied) => match applied.response {
+                Outcome::LeaseGrant(response) => Ok(response),
+                _ => Err(ApiError::Corrupt),
+            },
+        };
     }
 }
 
@@ -96,7 +100,7 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseGrantRequest>,
     ) -> Result<Response<LeaseGrantResponse>, Status> {
-        let mut response = self.grant(request.into_inner()).await.map_err(status)?;
+        let mut response = grant(&self.core, request.into_inner()).await.map_err(status)?;
         self.core.fill(&mut response.header);
         Ok(Response::new(response))
     }
