@@ -5,7 +5,7 @@
 //!
 //! A server implements the trait and wraps itself:
 //!
-//! ```ignore
+//! ```text
 //! use skein_store_rpc::etcdserverpb::kv_server::{Kv, KvServer};
 //! let service = KvServer::new(my_kv).max_decoding_message_size(limit);
 //! tonic::transport::Server::builder().add_service(service);
