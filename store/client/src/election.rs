@@ -45,12 +45,6 @@ pub struct Leader {
     pub candidate: Candidate,
 }
 
-impl std::fmt::Debug for Session {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("endpoints", &self.connector().config().endpoints).finish()
-    }
-}
-
 impl Leadership {
     /// The condition for every write.
     pub fn fence(&self) -> &Fence {

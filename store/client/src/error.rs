@@ -110,7 +110,7 @@ impl ClientError {
 
     pub(crate) fn from_etcd(what: &'static str, error: &etcd_client::Error) -> Self {
         let reason = reason(error);
-        match code(error) {
+        match answered(error) {
             Some(Code::OutOfRange) if reason.contains("compacted") => Self::Compacted { what },
             Some(Code::NotFound) if reason.contains("lease not found") => {
                 Self::LeaseNotFound { what }
@@ -124,7 +124,7 @@ impl ClientError {
 
 /// Whether another try, perhaps at another endpoint, may succeed.
 pub(crate) fn is_worth_retrying(error: &etcd_client::Error) -> bool {
-    code(error).is_none_or(|code| is_transient(code, &reason(error)))
+    answered(error).is_none_or(|code| is_transient(code, &reason(error)))
 }
 
 /// Whether the request certainly did not reach a server: the connection itself was refused.
@@ -140,15 +140,17 @@ pub(crate) fn never_sent(error: &etcd_client::Error) -> bool {
     false
 }
 
-fn code(error: &etcd_client::Error) -> Option<Code> {
+/// The code of a server's answer. None when there was no answer: a status that tonic made of a broken
+/// connection has a cause, one that a server sent has none.
+fn answered(error: &etcd_client::Error) -> Option<Code> {
     match error {
-        etcd_client::Error::GRpcStatus(status) => Some(status.code()),
+        etcd_client::Error::GRpcStatus(status) if status.source().is_none() => Some(status.code()),
         _ => None,
     }
 }
 
-/// Codes by which a server says "not now", or by which tonic says that the connection broke. Exhaustion is
-/// of either kind: etcd means "not now" by too many requests, and "never" by a full disk.
+/// Codes by which a server, or a proxy before it, says "not now". Exhaustion is of either kind: etcd means
+/// "not now" by too many requests, and "never" by a full disk.
 fn is_transient(code: Code, reason: &str) -> bool {
     match code {
         Code::Unavailable

@@ -66,6 +66,12 @@ pub struct Session {
     connector: Arc<Connector>,
 }
 
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("endpoints", &self.connector().config().endpoints).finish()
+    }
+}
+
 /// Whether an operation may be repeated when nobody knows whether it was applied.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
