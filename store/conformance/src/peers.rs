@@ -19,7 +19,7 @@ pub enum PeerError {
     Run { command: String, source: std::io::Error },
     #[error("{command} failed:\n{output}")]
     Failed { command: String, output: String },
-    #[error("{0} is not built")]
+    #[error("{0} is not there")]
     Missing(PathBuf),
     #[error("this program does not run from a cargo target directory: {0}")]
     NoTarget(PathBuf),
@@ -50,9 +50,17 @@ impl Etcd {
 pub fn etcd() -> Result<Etcd, PeerError> {
     match tool("etcd") {
         Ok(path) => Ok(Etcd::Pinned(path)),
-        Err(_) if Path::new(DEBIAN_ETCD).exists() => Ok(Etcd::Debian(DEBIAN_ETCD.into())),
-        Err(error) => Err(error),
+        Err(error) => debian_etcd().map_err(|_| error),
     }
+}
+
+/// The etcd of Debian's package.
+///
+/// # Errors
+/// It is not installed.
+pub fn debian_etcd() -> Result<Etcd, PeerError> {
+    let path = PathBuf::from(DEBIAN_ETCD);
+    if path.exists() { Ok(Etcd::Debian(path)) } else { Err(PeerError::Missing(path)) }
 }
 
 /// A program of the pinned etcd release: `etcd`, `etcdctl`, `etcdutl` or `benchmark`.

@@ -1,6 +1,6 @@
 //! Runs the cases over one backend and says what came out.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -107,55 +107,51 @@ impl Report {
         self.outcomes.iter().filter(|outcome| matches(&outcome.result)).count()
     }
 
-    /// A table by feature, and below it every case that did not pass, with the reason.
+    /// A table by feature; below it every case that failed, and why others were left out.
     pub fn render(&self) -> String {
-        let mut text = format!("{}\n", self.backend);
-        let mut features: Vec<&str> = Vec::new();
-        for outcome in &self.outcomes {
-            let feature = feature(outcome.case);
-            if features.last() != Some(&feature) {
-                features.push(feature);
-            }
-        }
-        let _ = writeln!(
-            text,
-            "  {:<18} {:>6} {:>6} {:>8} {:>7}",
-            "feature", "passed", "failed", "left out", "s"
+        let mut text = format!(
+            "{}\n  {:<18} {:>6} {:>6} {:>8} {:>7}\n",
+            self.backend, "feature", "passed", "failed", "left out", "s"
         );
-        for name in features {
-            let of: Vec<&Outcome> =
-                self.outcomes.iter().filter(|outcome| feature(outcome.case) == name).collect();
-            let count = |matches: fn(&CaseResult) -> bool| {
-                of.iter().filter(|outcome| matches(&outcome.result)).count()
-            };
-            let _ = writeln!(
-                text,
-                "  {:<18} {:>6} {:>6} {:>8} {:>7.1}",
-                name,
-                count(|result| matches!(result, CaseResult::Passed)),
-                count(|result| matches!(result, CaseResult::Failed(_))),
-                count(|result| matches!(result, CaseResult::LeftOut(_))),
-                of.iter().map(|outcome| outcome.took).sum::<Duration>().as_secs_f64(),
-            );
+        for outcomes in self.outcomes.chunk_by(|a, b| feature(a.case) == feature(b.case)) {
+            text += &feature_line(outcomes);
         }
         for outcome in &self.outcomes {
-            match &outcome.result {
-                CaseResult::Passed => {}
-                CaseResult::Failed(why) => {
-                    let _ = writeln!(text, "  FAILED {}\n         {why}", outcome.case);
-                }
-                CaseResult::LeftOut(_) => {}
+            if let CaseResult::Failed(why) = &outcome.result {
+                text += &format!("  FAILED {}\n         {why}\n", outcome.case);
             }
         }
-        let _ = writeln!(
-            text,
-            "  {} passed, {} failed, {} left out",
-            self.passed(),
-            self.failed(),
-            self.left_out()
-        );
-        text
+        for (reason, count) in self.reasons() {
+            text += &format!("  left out {count}: {reason}\n");
+        }
+        let (passed, failed, left_out) = (self.passed(), self.failed(), self.left_out());
+        text + &format!("  {passed} passed, {failed} failed, {left_out} left out\n")
     }
+
+    /// Why cases were left out, and how many for each reason.
+    fn reasons(&self) -> BTreeMap<&'static str, usize> {
+        let mut reasons = BTreeMap::new();
+        for outcome in &self.outcomes {
+            if let CaseResult::LeftOut(reason) = outcome.result {
+                *reasons.entry(reason).or_default() += 1;
+            }
+        }
+        reasons
+    }
+}
+
+fn feature_line(outcomes: &[Outcome]) -> String {
+    let count = |matches: fn(&CaseResult) -> bool| {
+        outcomes.iter().filter(|outcome| matches(&outcome.result)).count()
+    };
+    format!(
+        "  {:<18} {:>6} {:>6} {:>8} {:>7.1}\n",
+        feature(outcomes[0].case),
+        count(|result| matches!(result, CaseResult::Passed)),
+        count(|result| matches!(result, CaseResult::Failed(_))),
+        count(|result| matches!(result, CaseResult::LeftOut(_))),
+        outcomes.iter().map(|outcome| outcome.took).sum::<Duration>().as_secs_f64(),
+    )
 }
 
 fn feature(case: &str) -> &str {

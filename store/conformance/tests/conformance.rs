@@ -1,6 +1,10 @@
 //! Runs the suite: `cargo test -p skein-store-conformance --test conformance [-- BACKEND [CASE]]`.
 //!
-//! BACKEND is `memory`, `skein` or `etcd`; CASE is a part of a case's name. Without them, all.
+//! BACKEND is `memory`, `skein`, `etcd` (the pinned one, else Debian's) or `debian`; CASE is a part
+//! of a case's name. Without a BACKEND the first three are run.
+
+#[path = "conformance/differences.rs"]
+mod differences;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,16 +14,21 @@ use skein_store_conformance::peers::{self, Etcd, PeerError};
 use skein_store_conformance::process::Process;
 use skein_store_conformance::runner::{self, Backend, Report};
 
-const BACKENDS: [&str; 3] = ["memory", "skein", "etcd"];
+/// The last one only when it is named.
+const BACKENDS: [&str; 4] = ["memory", "skein", "etcd", "debian"];
 
 fn main() -> anyhow::Result<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let backend = words.iter().find(|word| BACKENDS.contains(&word.as_str()));
     let filter = words.iter().find(|word| !BACKENDS.contains(&word.as_str()));
     let filter = filter.map_or("", String::as_str);
+    let wanted = |name: &str| match backend {
+        Some(wanted) => wanted == name,
+        None => name != "debian",
+    };
     let runtime = tokio::runtime::Runtime::new()?;
     let mut failed = 0;
-    for name in BACKENDS.iter().filter(|name| backend.is_none_or(|wanted| wanted == *name)) {
+    for name in BACKENDS.into_iter().filter(|name| wanted(name)) {
         failed += runtime.block_on(run(name, filter))?;
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -28,12 +37,12 @@ fn main() -> anyhow::Result<ExitCode> {
 /// Runs one backend and returns how many cases failed; a missing peer that is required counts.
 async fn run(name: &str, filter: &str) -> anyhow::Result<usize> {
     let report = match name {
-        "etcd" => match etcd(filter).await? {
-            Ok(report) => report,
+        "memory" => memory(filter).await,
+        "skein" => skein(filter).await?,
+        _ => match if name == "debian" { peers::debian_etcd() } else { peers::etcd() } {
+            Ok(found) => etcd(&found, filter).await?,
             Err(missing) => return Ok(say_missing(&missing)),
         },
-        "skein" => skein(filter).await?,
-        _ => memory(filter).await,
     };
     println!("{}", report.render());
     Ok(report.failed())
@@ -55,27 +64,20 @@ async fn skein(filter: &str) -> anyhow::Result<Report> {
         name: "skein-store".to_owned(),
         store: Arc::new(process.connect()?),
         member: true,
-        differences: &[],
+        differences: differences::SKEIN,
     };
     Ok(runner::run(&backend, filter).await)
 }
 
-async fn etcd(filter: &str) -> anyhow::Result<Result<Report, PeerError>> {
-    let etcd = match peers::etcd() {
-        Ok(etcd) => etcd,
-        Err(missing) => return Ok(Err(missing)),
+async fn etcd(found: &Etcd, filter: &str) -> anyhow::Result<Report> {
+    let process = Process::start(found.program(), &[]).await?;
+    let (name, differences) = match found {
+        Etcd::Pinned(_) => ("etcd, as chaos-tests/peers pins it", &[][..]),
+        Etcd::Debian(_) => ("etcd, Debian's package: older", differences::DEBIAN),
     };
-    let process = Process::start(etcd.program(), &[]).await?;
-    let backend = Backend {
-        name: match &etcd {
-            Etcd::Pinned(_) => "etcd, as chaos-tests/peers pins it".to_owned(),
-            Etcd::Debian(_) => "etcd, Debian's package".to_owned(),
-        },
-        store: Arc::new(process.connect()?),
-        member: true,
-        differences: &[],
-    };
-    Ok(Ok(runner::run(&backend, filter).await))
+    let store = Arc::new(process.connect()?);
+    let backend = Backend { name: name.to_owned(), store, member: true, differences };
+    Ok(runner::run(&backend, filter).await)
 }
 
 fn say_missing(missing: &PeerError) -> usize {

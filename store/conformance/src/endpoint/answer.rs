@@ -203,3 +203,29 @@ pub struct Alarms {
     pub header: Header,
     pub count: usize,
 }
+
+/// An answer whose header can be made free of what differs between two equal stores.
+pub trait Headed {
+    fn header_mut(&mut self) -> &mut Header;
+}
+
+macro_rules! headed {
+    ($($answer:ident),+ $(,)?) => {
+        $(impl Headed for $answer {
+            fn header_mut(&mut self) -> &mut Header {
+                &mut self.header
+            }
+        })+
+    };
+}
+
+headed!(
+    Ranged, Written, Deleted, Txned, WatchFrame, Granted, KeptAlive, TimeToLive, Leases, Members,
+    Status, Hashed, Alarms,
+);
+
+impl Headed for Header {
+    fn header_mut(&mut self) -> &mut Header {
+        self
+    }
+}

@@ -1,0 +1,98 @@
+//! What two equal clusters print differently is replaced by words.
+
+/// Fields of structured output that name a cluster or a time.
+const IDS: [&str; 8] =
+    ["cluster_id", "member_id", "raft_term", "ClusterID", "MemberID", "RaftTerm", "\"ID\"", "TTL"];
+
+/// Makes a transcript comparable. `numbers` hides every number, for output that is all measures.
+pub(crate) fn mask(transcript: &str, address: &str, base: i64, numbers: bool) -> String {
+    let text = transcript.replace(address, "ADDRESS");
+    let lines = text.lines().map(|line| {
+        let line = mask_fields(line);
+        let line = mask_revisions(&line, base);
+        if numbers && !line.starts_with("$ ") { mask_numbers(&line) } else { line }
+    });
+    lines.map(|line| line + "\n").collect()
+}
+
+/// Hides the number behind each field name that is an id.
+fn mask_fields(line: &str) -> String {
+    let mut line = line.to_owned();
+    for id in IDS {
+        let mut from = 0;
+        while let Some(found) = line[from..].find(id) {
+            let behind = from + found + id.len();
+            let digits = line[behind..]
+                .char_indices()
+                .skip_while(|(_, c)| matches!(c, '"' | ':' | ' '))
+                .take_while(|(_, c)| c.is_ascii_hexdigit())
+                .map(|(at, _)| behind + at)
+                .collect::<Vec<_>>();
+            if let (Some(&first), Some(&last)) = (digits.first(), digits.last()) {
+                line.replace_range(first..=last, "ID");
+            }
+            from = behind;
+        }
+    }
+    line
+}
+
+/// Revisions count from the scenario's start, so that earlier scenarios may leave different ones.
+fn mask_revisions(line: &str, base: i64) -> String {
+    const NAMES: [&str; 6] = [
+        "\"revision\":",
+        "_revision\":",
+        "\"Revision\" : ",
+        "Revision\" : ",
+        "revision ",
+        "revision: ",
+    ];
+    for name in NAMES {
+        if let Some(at) = line.find(name) {
+            let (before, behind) = line.split_at(at + name.len());
+            let digits = behind.chars().take_while(char::is_ascii_digit).count();
+            if let Ok(revision) = behind[..digits].parse::<i64>() {
+                let rest = mask_revisions(&behind[digits..], base);
+                return format!("{before}R{:+}{rest}", revision - base);
+            }
+        }
+    }
+    line.to_owned()
+}
+
+/// Replaces each number, with its fraction, unit of size or of time, by one letter.
+fn mask_numbers(line: &str) -> String {
+    let mut masked = String::new();
+    for word in line.split_inclusive([' ', ',']) {
+        let number = word.starts_with(|c: char| c.is_ascii_digit())
+            || word.len() >= 15
+                && word.trim_end_matches(',').chars().all(|c| c.is_ascii_hexdigit());
+        let unit = ["kB", "MB", "GB", "B"].contains(&word.trim_end_matches([' ', ',']));
+        match (number, unit) {
+            (true, _) => masked += if word.ends_with(',') { "N," } else { "N " },
+            (_, true) => masked += if word.ends_with(',') { "SIZE," } else { "SIZE " },
+            _ => masked += word,
+        }
+    }
+    masked
+}
+
+/// The lines in which two transcripts differ.
+pub(crate) fn difference(expected: &str, found: &str) -> String {
+    let (mut left, mut right) = (expected.lines(), found.lines());
+    let mut text = String::new();
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return text,
+            (expected, found) if expected == found => {
+                if expected.is_some_and(|line| line.starts_with("$ ")) {
+                    text += &format!("      {}\n", expected.unwrap_or_default());
+                }
+            }
+            (expected, found) => {
+                text += &format!("      etcd:  {}\n", expected.unwrap_or("(nothing)"));
+                text += &format!("      skein: {}\n", found.unwrap_or("(nothing)"));
+            }
+        }
+    }
+}
