@@ -37,7 +37,11 @@ fn main() {
     report(&mut inputs);
     fill(&mut inputs, "reports");
     rest(&inputs, "everything");
-    put(&mut set, "one.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: one}\nspec: {ports: [{port: 1}]}\n");
+    put(
+        &mut set,
+        "one.yaml",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: one}\nspec: {ports: [{port: 1}]}\n",
+    );
     inputs.sources = set.snapshot();
     rest(&inputs, "everything and one new service");
 }
@@ -85,7 +89,9 @@ fn services() -> String {
 }
 
 fn nodes() -> String {
-    (0..NODES).map(|n| format!("---\napiVersion: v1\nkind: Node\nmetadata: {{name: n{n}}}\n")).collect()
+    (0..NODES)
+        .map(|n| format!("---\napiVersion: v1\nkind: Node\nmetadata: {{name: n{n}}}\n"))
+        .collect()
 }
 
 fn pods() -> String {
@@ -102,7 +108,8 @@ fn pods() -> String {
 
 /// Every node and every pod is reported by its agent.
 fn report(inputs: &mut Inputs) {
-    let blocks: Vec<_> = inputs.tables.blocks.iter().map(|(k, b)| (b.node.clone(), k.cidr)).collect();
+    let blocks: Vec<_> =
+        inputs.tables.blocks.iter().map(|(k, b)| (b.node.clone(), k.cidr)).collect();
     for (n, (node, cidr)) in blocks.into_iter().enumerate() {
         let internal = [172, 16, (n / 256) as u8, (n % 256) as u8];
         let value = NodeReport {

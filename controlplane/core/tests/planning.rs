@@ -5,11 +5,11 @@ mod world;
 use std::net::IpAddr;
 
 use skein_controlplane_core::plan::Note;
+use skein_store_schema::MacAddr;
 use skein_store_schema::kinds::agent_status::{AgentStatus, AgentStatusKey};
 use skein_store_schema::kinds::endpoint_report::{EndpointReport, EndpointReportKey};
 use skein_store_schema::kinds::node_report::{NodeReport, NodeReportKey, RoutingMode};
 use skein_store_schema::kinds::service::ServiceKey;
-use skein_store_schema::{MacAddr, StoreKey};
 use world::World;
 
 fn node(name: &str, ip: &str) -> String {

@@ -184,7 +184,7 @@ async fn a_file_without_permission_is_reported_to_those_whom_it_concerns() {
     watched.write("first/a.yaml", &service("x", 1));
     watched.until(|s| port(s, "x") == Some(1)).await;
     let path = watched.path("first/a.yaml");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     let readable = fs::read(&path).is_ok();
     if !readable {
         watched.until(|s| s.problems.len() == 1).await;
