@@ -136,10 +136,6 @@ fn host_backend(c: &mut Cluster) -> Result<String> {
 }
 
 fn from_node(c: &mut Cluster) -> Result<String> {
-    if !c.spec.socket_lb {
-        // The stack's own connections have no pod interface to be translated at: that needs the socket programs.
-        return Ok("by socket programs only: nothing to do without them".to_owned());
-    }
     for node in c.nodes() {
         let at = From::Node(node);
         for (service, backend) in [("near", "b1"), ("far", "b2")] {
