@@ -106,7 +106,7 @@ impl Engine {
             engine.cluster_id = checkpoint.cluster_id;
             engine.progress.complete_revision = checkpoint.revision;
             for entry in checkpoint.entries {
-                engine.apply(&entry.key, Some((&entry.value, entry.mod_revision)));
+                engine.apply(entry.key, Some((entry.value, entry.mod_revision)));
             }
             engine.progress.applied_revision = checkpoint.revision;
             engine.progress.dirty = false;
@@ -128,26 +128,28 @@ impl Engine {
                     snapshot.entries.iter().map(|entry| entry.key.as_slice()).collect();
                 let known = self.raw.keys().filter(|key| !present.contains(key.as_slice()));
                 let gone: Vec<Vec<u8>> = known.cloned().collect();
-                gone.iter().for_each(|key| self.apply(key, None));
-                for entry in &snapshot.entries {
-                    self.apply(&entry.key, Some((&entry.value, entry.mod_revision)));
+                drop(present);
+                gone.into_iter().for_each(|key| self.apply(key, None));
+                let (cluster_id, revision) = (snapshot.cluster_id, snapshot.revision);
+                for entry in snapshot.entries {
+                    self.apply(entry.key, Some((entry.value, entry.mod_revision)));
                 }
-                self.cluster_id = snapshot.cluster_id;
-                self.progress.applied_revision = snapshot.revision;
-                self.progress.complete_revision = snapshot.revision;
+                self.cluster_id = cluster_id;
+                self.progress.applied_revision = revision;
+                self.progress.complete_revision = revision;
                 self.progress.connected = true;
                 self.progress.dirty = true;
             }
             SyncEvent::Changes(changes) => {
-                for change in &changes {
+                for change in changes {
+                    let revision = change.mod_revision();
+                    self.progress.applied_revision = self.progress.applied_revision.max(revision);
                     match change {
                         Change::Put(entry) => {
-                            self.apply(&entry.key, Some((&entry.value, entry.mod_revision)));
+                            self.apply(entry.key, Some((entry.value, entry.mod_revision)));
                         }
                         Change::Delete { key, .. } => self.apply(key, None),
                     }
-                    let revision = change.mod_revision();
-                    self.progress.applied_revision = self.progress.applied_revision.max(revision);
                 }
                 self.progress.dirty = true;
             }
@@ -245,27 +247,25 @@ impl Engine {
         held.filter(|_| !self.progress.in_sync).map_or(IdentityId::INIT.get(), |pod| pod.identity)
     }
 
-    /// A checkpoint, if the view is complete at a revision and has changed since the last.
-    pub fn checkpoint(&mut self) -> Option<Checkpoint> {
+    /// A checkpoint's bytes, if the view is complete at a revision and has changed since the last.
+    pub fn checkpoint(&mut self) -> Option<Vec<u8>> {
         let p = &mut self.progress;
         if !p.in_sync || !p.dirty || p.complete_revision < p.applied_revision {
             return None;
         }
         p.dirty = false;
         let (next_service_id, next_backend_id) = self.calc.balancer.next_ids();
-        let entries = self.raw.iter().map(|(key, (value, mod_revision))| checkpoint::Entry {
-            key: key.clone(),
-            value: value.clone(),
-            mod_revision: *mod_revision,
-        });
-        Some(Checkpoint {
+        let head = Checkpoint {
             cluster_id: self.cluster_id,
             revision: self.progress.complete_revision,
             ranges: ranges_hash(&self.place),
             next_service_id,
             next_backend_id,
-            entries: entries.collect(),
-        })
+            entries: Vec::new(),
+        };
+        let entries =
+            || self.raw.iter().map(|(k, (v, revision))| (k.as_slice(), v.as_slice(), *revision));
+        Some(head.encode_with(entries))
     }
 
     /// How full the maps are.
@@ -369,21 +369,16 @@ impl Engine {
         }
     }
 
-    fn apply(&mut self, key: &[u8], value: Option<(&[u8], i64)>) {
+    fn apply(&mut self, key: Vec<u8>, value: Option<(Vec<u8>, i64)>) {
+        let outcome = self.calc.apply(&key, value.as_ref().map(|(value, _)| value.as_slice()));
+        if outcome.is_err() || !self.problems.is_empty() {
+            let place = format!("store:{}", String::from_utf8_lossy(&key));
+            self.note(&place, outcome.err().map(|error| error.to_string()));
+        }
         match value {
-            Some((value, revision)) => {
-                self.raw.insert(key.to_vec(), (value.to_vec(), revision));
-            }
-            None => {
-                self.raw.remove(key);
-            }
-        }
-        let outcome = self.calc.apply(key, value.map(|(value, _)| value));
-        if outcome.is_ok() && self.problems.is_empty() {
-            return;
-        }
-        let place = format!("store:{}", String::from_utf8_lossy(key));
-        self.note(&place, outcome.err().map(|error| error.to_string()));
+            Some(value) => self.raw.insert(key, value),
+            None => self.raw.remove(&key),
+        };
     }
 
     fn complete(&mut self, revision: i64) {
@@ -473,3 +468,6 @@ impl Stopwatch {
         self.0.elapsed()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,8 +74,11 @@ pub fn delete<L: Layout>(maps: &dyn Maps, deleted: &[L::Key]) -> Result<(), MapE
     maps.delete(L::SPEC, &keys)
 }
 
+/// Entries with their meaning.
+type Entries<L> = Vec<(<L as Layout>::Key, <L as Layout>::Value)>;
+
 /// Reads a whole map. Entries that mean nothing to this build are left out.
-pub fn read<L: Layout>(maps: &dyn Maps) -> Result<Vec<(L::Key, L::Value)>, MapError> {
+pub fn read<L: Layout>(maps: &dyn Maps) -> Result<Entries<L>, MapError> {
     let decode = |(key, value): RawEntry| Some((L::decode_key(&key)?, L::decode_value(&value)?));
     Ok(maps.dump(L::SPEC)?.into_iter().filter_map(decode).collect())
 }

@@ -70,7 +70,6 @@ impl MemoryDatapath {
             dst_be: addr_be(question.dst),
             src_port_be: question.src_port.to_be(),
             dst_port_be: question.dst_port.to_be(),
-            ..Tuple::default()
         };
         let netns_cookie = match question.origin {
             Origin::Pod { .. } => Some(POD_COOKIE),

@@ -127,9 +127,9 @@ impl StateDir {
         }
     }
 
-    /// Keeps a checkpoint.
-    pub fn keep_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StateError> {
-        self.replace(&self.dir.join("checkpoint"), &checkpoint.encode())
+    /// Keeps a checkpoint, encoded.
+    pub fn keep_checkpoint(&self, checkpoint: &[u8]) -> Result<(), StateError> {
+        self.replace(&self.dir.join("checkpoint"), checkpoint)
     }
 
     fn endpoint_path(&self, key: &AttachmentKey) -> PathBuf {
@@ -184,7 +184,7 @@ mod tests {
         assert!(matches!(StateDir::open(&dir), Err(StateError::Locked(_))));
         assert_eq!(first.checkpoint(), Ok(None));
         let checkpoint = Checkpoint { cluster_id: 9, revision: 7, ..Checkpoint::default() };
-        first.keep_checkpoint(&checkpoint).unwrap();
+        first.keep_checkpoint(&checkpoint.encode()).unwrap();
         drop(first);
         let again = StateDir::open(&dir).unwrap();
         assert_eq!(again.checkpoint(), Ok(Some(checkpoint)));

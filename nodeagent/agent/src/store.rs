@@ -59,10 +59,14 @@ pub async fn watch(node: Arc<Node>, session: Session) -> Result<(), ClientError>
         while let Some(event) = events.try_next() {
             batch.push(event);
         }
+        let is_list = batch.iter().any(|event| matches!(event, SyncEvent::Begin(_)));
         let connects = batch.iter().any(|event| matches!(event, SyncEvent::InSync { .. }));
         node.update(|engine| batch.into_iter().for_each(|event| engine.store_event(event)));
         if connects {
             node.report_due.notify_one();
+        }
+        if is_list {
+            give_memory_back();
         }
         let is_due = last_checkpoint.is_none_or(|last| last.elapsed() >= CHECKPOINT_INTERVAL);
         if is_due && checkpoint(&node).await {
@@ -81,7 +85,18 @@ pub async fn checkpoint(node: &Arc<Node>) -> bool {
         Ok(Err(error)) => node.engine().note("checkpoint", Some(error.to_string())),
         Err(error) => node.engine().note("checkpoint", Some(error.to_string())),
     }
+    give_memory_back();
     true
+}
+
+/// A list of the whole store and a checkpoint take tens of megabytes for a moment, in many pieces
+/// that the C library would keep.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call has no preconditions.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Keeps this node's reports in the store equal to what is so, for ever.

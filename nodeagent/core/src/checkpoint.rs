@@ -76,7 +76,22 @@ pub fn ranges_hash<'a>(ranges: impl IntoIterator<Item = &'a str>) -> u64 {
 impl Checkpoint {
     /// The file's bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let body: usize = self.entries.iter().map(|e| e.key.len() + e.value.len() + 16).sum();
+        self.encode_with(|| {
+            self.entries.iter().map(|e| (e.key.as_slice(), e.value.as_slice(), e.mod_revision))
+        })
+    }
+
+    /// The bytes of a file with this head and entries that live elsewhere, which are not copied but
+    /// once. `entries` is called twice and must give the same.
+    pub fn encode_with<'a, I>(&self, entries: impl Fn() -> I) -> Vec<u8>
+    where
+        I: Iterator<Item = (&'a [u8], &'a [u8], i64)>,
+    {
+        let (mut count, mut body) = (0u32, 0);
+        for (key, value, _) in entries() {
+            count += 1;
+            body += key.len() + value.len() + 16;
+        }
         let mut out = Vec::with_capacity(HEADER_LEN + body + 4);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&VERSION.to_le_bytes());
@@ -85,13 +100,13 @@ impl Checkpoint {
         out.extend_from_slice(&self.ranges.to_le_bytes());
         out.extend_from_slice(&self.next_service_id.to_le_bytes());
         out.extend_from_slice(&self.next_backend_id.to_le_bytes());
-        out.extend_from_slice(&(self.entries.len() as u32).to_le_bytes());
-        for entry in &self.entries {
-            out.extend_from_slice(&(entry.key.len() as u32).to_le_bytes());
-            out.extend_from_slice(&entry.key);
-            out.extend_from_slice(&(entry.value.len() as u32).to_le_bytes());
-            out.extend_from_slice(&entry.value);
-            out.extend_from_slice(&entry.mod_revision.to_le_bytes());
+        out.extend_from_slice(&count.to_le_bytes());
+        for (key, value, mod_revision) in entries() {
+            out.extend_from_slice(&(key.len() as u32).to_le_bytes());
+            out.extend_from_slice(key);
+            out.extend_from_slice(&(value.len() as u32).to_le_bytes());
+            out.extend_from_slice(value);
+            out.extend_from_slice(&mod_revision.to_le_bytes());
         }
         let crc = crc32c::crc32c(&out);
         out.extend_from_slice(&crc.to_le_bytes());

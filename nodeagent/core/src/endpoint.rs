@@ -330,7 +330,8 @@ mod tests {
         let mut endpoints = endpoints();
         let one = endpoints.begin(new("c1", "a"), 1450).unwrap();
         let two = endpoints.begin(new("c2", "b"), 1450).unwrap();
-        assert_eq!(endpoints.unlisted(&[one.attachment.clone()]), [two.attachment.clone()]);
+        let valid = std::slice::from_ref(&one.attachment);
+        assert_eq!(endpoints.unlisted(valid), std::slice::from_ref(&two.attachment));
         assert!(endpoints.remove(&two.attachment).is_some());
         assert!(endpoints.remove(&two.attachment).is_none());
         assert_eq!(endpoints.ipam().unwrap().used(), 1);

@@ -1,6 +1,7 @@
 //! Addresses of this node's pods, out of the block the control plane gave the node.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -94,8 +95,8 @@ impl Ipam {
             let span = last - FIRST_POD_OFFSET;
             let offset = FIRST_POD_OFFSET + (self.next - FIRST_POD_OFFSET + step) % span;
             let addr = Ipv4Addr::from(u32::from(self.block.network()) + offset);
-            if !self.owners.contains_key(&addr) {
-                self.owners.insert(addr, owner.to_owned());
+            if let Entry::Vacant(free) = self.owners.entry(addr) {
+                free.insert(owner.to_owned());
                 self.next = FIRST_POD_OFFSET + (offset + 1 - FIRST_POD_OFFSET) % span;
                 return Ok(addr);
             }

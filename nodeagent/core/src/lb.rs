@@ -106,7 +106,8 @@ impl Balancer {
         for id in self.actual.list_ids().iter().chain(&self.listed) {
             self.service_pool.claim(*id);
         }
-        self.dirty = self.desired.keys().chain(self.withdrawn.values()).cloned().collect();
+        let gone = self.withdrawn.values().chain(self.list_ids.keys());
+        self.dirty.extend(self.desired.keys().chain(gone).cloned());
     }
 
     /// Wants a service to be so, or gone.

@@ -129,6 +129,11 @@ impl Balancer {
         let mut plan = Plan::default();
         let mut written = BTreeMap::new();
         let mut unreferenced = BTreeSet::new();
+        for (frontend, owner) in &self.withdrawn {
+            if names.contains(owner) && self.actual.frontends().contains_key(frontend) {
+                plan.delete_frontends.push(*frontend);
+            }
+        }
         for name in &names {
             if complete || !self.is_known_to_maps(name) {
                 self.plan_service(name, &mut plan, &mut written, &mut unreferenced);
@@ -223,7 +228,7 @@ impl Balancer {
         }
     }
 
-    /// Frontends and lists that the service had and no longer has.
+    /// Lists that the service had and no longer has.
     fn plan_withdrawals(
         &self,
         name: &ObjectName,
@@ -231,11 +236,6 @@ impl Balancer {
         plan: &mut Plan,
         unreferenced: &mut BTreeSet<u32>,
     ) {
-        for (frontend, owner) in &self.withdrawn {
-            if owner == name && self.actual.frontends().contains_key(frontend) {
-                plan.delete_frontends.push(*frontend);
-            }
-        }
         let known = self.list_ids.get(name).into_iter().flatten();
         for (_, id) in known.filter(|(list, _)| !wanted.contains_key(list)) {
             for (index, backend) in self.actual.list(*id) {
