@@ -8,10 +8,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use skein_nodeagent_cni::client::{next_answer, send};
 use skein_nodeagent_cni::config::Environment;
 use skein_nodeagent_cni::messages::Request;
 use skein_nodeagent_cni::plugin;
-use world::{NODE_IP, OUTSIDE_IP, World, eventually, inside};
+use world::{METRICS_PORT, NODE_IP, OUTSIDE_IP, World, eventually, inside};
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 7, 7);
 const CONNECT: Duration = Duration::from_secs(3);
@@ -158,6 +159,7 @@ fn a_node_carries_traffic_and_survives_its_agent() {
     let outward = connect(&client, (OUTSIDE_IP, 9000)).unwrap();
     assert_eq!(say(&outward, "x").unwrap(), format!("out {NODE_IP} x"), "masqueraded");
     services_answer_and_refuse(&world);
+    people_and_tools_can_look(&world);
     survives_kill_and_outage(&mut world, server_ip);
     attachments_end(&mut world);
 }
@@ -215,6 +217,37 @@ fn services_answer_and_refuse(world: &World) {
     );
 }
 
+fn people_and_tools_can_look(world: &World) {
+    let text = |args: &[&str]| {
+        let output = world.cli(args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let status = text(&["status", "-v"]);
+    assert!(status.contains("IPv4: 2/252 allocated from 10.201.1.0/24"), "{status}");
+    assert!(status.contains("10.201.1.3 (shop/p1)"), "{status}");
+    assert_eq!(text(&["status", "--brief"]), "OK\n");
+    assert!(text(&["bpf", "lb", "list"]).contains("shop/cart"));
+    assert!(text(&["bpf", "ipcache", "list"]).contains("10.201.1.0/24"));
+    let rows: Value = serde_json::from_str(&text(&["bpf", "ct", "list", "-o", "json"])).unwrap();
+    assert!(rows.as_array().is_some_and(|rows| rows.iter().any(|row| row["kind"] == "reply")));
+    let metrics = connect(&world.path("node"), (Ipv4Addr::LOCALHOST, METRICS_PORT)).unwrap();
+    (&metrics).write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut page = String::new();
+    (&metrics).read_to_string(&mut page).unwrap();
+    assert!(page.contains("skein_agent_applied_revision"), "{page}");
+    assert!(page.contains("skein_datapath_packets_total{reason=\"no-backend\""), "{page}");
+
+    let mut events =
+        send(&world.socket(), &Request::Monitor { trace: false }, Some(CONNECT)).unwrap();
+    // The agent subscribes a moment after it took the request.
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(connect(&world.path("p1"), (VIP, 81)).is_err());
+    let event = next_answer(&mut events).unwrap().unwrap();
+    assert_eq!(event["reason"], "unknown-service-port");
+    assert_eq!(event["dst"], VIP.to_string());
+}
+
 fn survives_kill_and_outage(world: &mut World, server_ip: Ipv4Addr) {
     put_service(world, &[server_ip]);
     let client = world.path("p1");
@@ -269,4 +302,13 @@ fn attachments_end(world: &mut World) {
     world.start_agent();
     world.until_ready();
     eventually("the deletion is made up for", || world.status("/ipam/used") == 0);
+
+    assert_eq!(world.stop_agent(), Some(0), "SIGTERM is a clean end");
+    let pins = world.bpf_mount().join("skein");
+    assert!(pins.join("v1/links/tc_eth0").exists(), "programs stay without an agent");
+    let output = world.cli(&["cleanup", "--bpf-root", pins.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!pins.join("v1").exists());
+    let links = world.command("ip", &world.path("node")).args(["-br", "link"]).output().unwrap();
+    assert!(!String::from_utf8_lossy(&links.stdout).contains("skein_"), "no device stays");
 }

@@ -19,6 +19,8 @@ pub(crate) const NODE_IP: Ipv4Addr = Ipv4Addr::new(172, 31, 90, 2);
 pub(crate) const OUTSIDE_IP: Ipv4Addr = Ipv4Addr::new(172, 31, 90, 1);
 /// Port of the store inside the node's namespace.
 const STORE_PORT: u16 = 23790;
+/// Port of the agent's metrics there.
+pub(crate) const METRICS_PORT: u16 = 23792;
 /// Longest wait for anything in the test: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -188,6 +190,7 @@ impl World {
             .arg(self.bpf_mount().join("skein"))
             .arg("--cgroup-root")
             .arg(&self.cgroup)
+            .args(["--metrics-addr", &format!("127.0.0.1:{METRICS_PORT}")])
             .stderr(log)
             .spawn()
             .unwrap();
@@ -197,6 +200,20 @@ impl World {
     /// SIGKILL, as a crash.
     pub(crate) fn kill_agent(&mut self) {
         kill(self.agent.take());
+    }
+
+    /// SIGTERM, as an update; the exit code.
+    pub(crate) fn stop_agent(&mut self) -> Option<i32> {
+        let mut child = self.agent.take()?;
+        let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        child.wait().unwrap().code()
+    }
+
+    /// The agent's command line, in the node's namespace.
+    pub(crate) fn cli(&self, args: &[&str]) -> Output {
+        let mut command = self.command(env!("CARGO_BIN_EXE_skein-agent"), &self.path("node"));
+        command.env("SKEIN_AGENT_SOCKET", self.socket()).args(args).output().unwrap()
     }
 
     pub(crate) fn ask(&self, request: &Request) -> Result<Value, String> {
