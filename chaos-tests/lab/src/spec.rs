@@ -92,13 +92,10 @@ impl Spec {
         self.nodes.iter().map(|n| (topo::node_name(*n), self.node_ip(*n))).collect()
     }
 
-    /// The address of one node: in memory mode each has an address of loopback.
+    /// The address of one node. In memory mode it is a name only: nobody listens there.
     #[must_use]
     pub fn node_ip(&self, number: u32) -> Ipv4Addr {
-        match self.datapath {
-            Datapath::Ebpf => topo::node_ip(number),
-            Datapath::Memory => Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 0, 77, 10)) + number),
-        }
+        topo::node_ip(number)
     }
 
     /// The address of the control plane.
