@@ -277,3 +277,6 @@ fn answer_reads(waiters: Vec<ReadWaiter>, answer: Result<(), ApiError>) {
         let _ = waiter.send(answer);
     }
 }
+
+#[cfg(test)]
+mod tests;
