@@ -51,6 +51,11 @@ pub async fn run(backend: &Backend, filter: &str) -> Report {
     let mut outcomes = Vec::new();
     for case in cases::all().filter(|case| case.name.contains(filter)) {
         let started = Instant::now();
+        if let Err(gone) = (Context { store: backend.store.clone() }).clear().await {
+            let result = CaseResult::Failed(format!("the store is gone, no more is asked: {gone}"));
+            outcomes.push(Outcome { case: case.name, took: started.elapsed(), result });
+            break;
+        }
         let result = match left_out(backend, case) {
             Some(reason) => CaseResult::LeftOut(reason),
             None => match run_case(backend, case).await {
@@ -73,7 +78,6 @@ fn left_out(backend: &Backend, case: &Case) -> Option<&'static str> {
 
 async fn run_case(backend: &Backend, case: &Case) -> Verdict {
     let context = Context { store: backend.store.clone() };
-    context.clear().await?;
     // A task of its own: a case that panics is a failed case, not the end of the suite.
     let task = tokio::spawn((case.run)(context));
     let abort = task.abort_handle();

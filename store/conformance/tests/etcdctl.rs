@@ -138,7 +138,10 @@ impl Player<'_> {
             // A command that does not read may be gone already.
             let _ = stdin.write_all(input.as_bytes()).await;
         }
-        let output = tokio::time::timeout(COMMAND_WAIT, child.wait_with_output()).await??;
+        let Ok(output) = tokio::time::timeout(COMMAND_WAIT, child.wait_with_output()).await else {
+            return Ok(self.transcript(line, None, b"", b"did not end"));
+        };
+        let output = output?;
         let printed = String::from_utf8_lossy(&output.stdout);
         if let Some(rest) = printed.strip_prefix("lease ")
             && printed.contains("granted with TTL")

@@ -1,6 +1,7 @@
 //! Progress: what a client may believe to have seen.
 
 use skein_store_api::pb::etcdserverpb::WatchCreateRequest;
+use tokio::task::JoinSet;
 
 use super::watch::{brief, watching};
 use super::{Case, QUIET, cases};
@@ -111,7 +112,9 @@ async fn never_overtakes_events_under_load(cx: Context) -> Verdict {
     const WRITES: usize = 400;
     let mut stream = watching(&cx, ask::watch("a")).await?;
     let writer = cx.clone();
-    let writes = tokio::spawn(async move {
+    // A set ends its tasks with the case.
+    let mut writes = JoinSet::new();
+    writes.spawn(async move {
         for _ in 0..WRITES {
             writer.put("a", "1").await?;
         }
@@ -133,5 +136,8 @@ async fn never_overtakes_events_under_load(cx: Context) -> Verdict {
             }
         }
     }
-    writes.await.map_err(|error| Failure::new(error.to_string()))?
+    match writes.join_next().await {
+        Some(Ok(verdict)) => verdict,
+        other => Err(Failure::new(format!("the writer did not end: {other:?}"))),
+    }
 }

@@ -1,18 +1,52 @@
 //! What two equal clusters print differently is replaced by words.
 
 /// Fields of structured output that name a cluster or a time.
-const IDS: [&str; 8] =
-    ["cluster_id", "member_id", "raft_term", "ClusterID", "MemberID", "RaftTerm", "\"ID\"", "TTL"];
+const IDS: [&str; 11] = [
+    "cluster_id",
+    "member_id",
+    "raft_term",
+    "ClusterID",
+    "MemberID",
+    "RaftTerm",
+    "\"ID\"",
+    "\"Lease\"",
+    "\"lease\"",
+    "\"TTL\"",
+    "remaining",
+];
+
+/// Shorter runs of hexadecimal digits are data, longer ones ids.
+const ID_DIGITS_MIN: usize = 12;
 
 /// Makes a transcript comparable. `numbers` hides every number, for output that is all measures.
 pub(crate) fn mask(transcript: &str, address: &str, base: i64, numbers: bool) -> String {
     let text = transcript.replace(address, "ADDRESS");
-    let lines = text.lines().map(|line| {
-        let line = mask_fields(line);
+    let lines = text.lines().map(mask_ports).map(|line| {
+        let line = mask_fields(&mask_ids(&line));
         let line = mask_revisions(&line, base);
         if numbers && !line.starts_with("$ ") { mask_numbers(&line) } else { line }
     });
     lines.map(|line| line + "\n").collect()
+}
+
+/// Hides the port of every other address on this machine: the peers'.
+fn mask_ports(line: &str) -> String {
+    const HERE: &str = "127.0.0.1:";
+    let Some((before, behind)) = line.split_once(HERE) else { return line.to_owned() };
+    format!(
+        "{before}{HERE}PORT{}",
+        mask_ports(behind.trim_start_matches(|c: char| c.is_ascii_digit()))
+    )
+}
+
+/// Hides every long hexadecimal number.
+fn mask_ids(line: &str) -> String {
+    let runs = line.as_bytes().chunk_by(|a, b| a.is_ascii_hexdigit() == b.is_ascii_hexdigit());
+    let masked = runs.flat_map(|run| match run {
+        [first, ..] if first.is_ascii_hexdigit() && run.len() >= ID_DIGITS_MIN => b"ID",
+        run => run,
+    });
+    String::from_utf8_lossy(&masked.copied().collect::<Vec<u8>>()).into_owned()
 }
 
 /// Hides the number behind each field name that is an id.
@@ -24,7 +58,7 @@ fn mask_fields(line: &str) -> String {
             let behind = from + found + id.len();
             let digits = line[behind..]
                 .char_indices()
-                .skip_while(|(_, c)| matches!(c, '"' | ':' | ' '))
+                .skip_while(|(_, c)| matches!(c, '"' | ':' | ' ' | '('))
                 .take_while(|(_, c)| c.is_ascii_hexdigit())
                 .map(|(at, _)| behind + at)
                 .collect::<Vec<_>>();
@@ -64,9 +98,7 @@ fn mask_revisions(line: &str, base: i64) -> String {
 fn mask_numbers(line: &str) -> String {
     let mut masked = String::new();
     for word in line.split_inclusive([' ', ',']) {
-        let number = word.starts_with(|c: char| c.is_ascii_digit())
-            || word.len() >= 15
-                && word.trim_end_matches(',').chars().all(|c| c.is_ascii_hexdigit());
+        let number = word.starts_with(|c: char| c.is_ascii_digit());
         let unit = ["kB", "MB", "GB", "B"].contains(&word.trim_end_matches([' ', ',']));
         match (number, unit) {
             (true, _) => masked += if word.ends_with(',') { "N," } else { "N " },
