@@ -67,6 +67,9 @@ pub struct Progress {
     pub connected: bool,
     /// Newest change of the store that the maps reflect.
     pub applied_revision: i64,
+    /// Newest change of the store that was seen. After a break the ranges catch up one by one: until they
+    /// all have, a change of this revision in one of them says nothing about the others.
+    pub seen_revision: i64,
     /// Revision up to which the view is complete.
     pub complete_revision: i64,
     /// The programs are in place and the maps were filled once.
@@ -143,7 +146,11 @@ impl Engine {
             SyncEvent::Changes(changes) => {
                 for change in changes {
                     let revision = change.mod_revision();
-                    self.progress.applied_revision = self.progress.applied_revision.max(revision);
+                    let p = &mut self.progress;
+                    p.seen_revision = p.seen_revision.max(revision);
+                    if p.in_sync && p.connected {
+                        p.applied_revision = p.applied_revision.max(revision);
+                    }
                     match change {
                         Change::Put(entry) => {
                             self.apply(entry.key, Some((entry.value, entry.mod_revision)));
@@ -250,7 +257,7 @@ impl Engine {
     /// A checkpoint's bytes, if the view is complete at a revision and has changed since the last.
     pub fn checkpoint(&mut self) -> Option<Vec<u8>> {
         let p = &mut self.progress;
-        if !p.in_sync || !p.dirty || p.complete_revision < p.applied_revision {
+        if !p.in_sync || !p.dirty || p.complete_revision < p.seen_revision {
             return None;
         }
         p.dirty = false;
