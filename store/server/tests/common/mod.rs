@@ -105,8 +105,8 @@ pub struct Process {
 impl Process {
     /// Starts `skein-store` and waits until it says that it is ready.
     pub fn start(dir: &Path, more: &[&str]) -> Self {
-        let mut child = Self::spawn(dir, more);
-        let stderr = child.stderr.take().expect("it is piped");
+        let mut process = Self { child: Self::spawn(dir, more), url: String::new() };
+        let stderr = process.child.stderr.take().expect("it is piped");
         let (line, ready) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             use std::io::BufRead;
@@ -122,7 +122,8 @@ impl Process {
             let text = ready.recv_timeout(left).unwrap_or_else(|_| panic!("not ready: {seen}"));
             if text.contains("ready to serve client requests") {
                 let url = text.split("\"urls\":\"").nth(1).and_then(|rest| rest.split('"').next());
-                return Self { child, url: url.expect("the line names the URL").to_owned() };
+                url.expect("the line names the URL").clone_into(&mut process.url);
+                return process;
             }
             seen.push_str(&text);
         }
