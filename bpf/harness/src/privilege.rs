@@ -1,6 +1,8 @@
 //! Tests that need the kernel: mandatory where the caller promised the privilege, otherwise left out
 //! with a line that says so.
 
+use std::io::Write as _;
+
 /// Variable that makes privileged tests mandatory.
 pub const REQUIRED: &str = "SKEIN_PRIVILEGED";
 
@@ -14,7 +16,8 @@ pub fn left_out(test: &str) -> bool {
     let Err(reason) = probe() else { return false };
     let required = std::env::var(REQUIRED).is_ok_and(|value| value == "1");
     assert!(!required, "{test}: {REQUIRED}=1, but {reason}");
-    eprintln!("LEFT OUT: {test}: {reason}");
+    // Not `eprintln!`: a passing test's captured output is thrown away, and this must be seen.
+    let _ = writeln!(std::io::stderr(), "LEFT OUT: {test}: {reason}");
     true
 }
 
