@@ -84,7 +84,9 @@ impl Cluster for ClusterService {
             client_ur_ls: member.client_urls.clone(),
             is_learner: false,
         }];
-        Ok(Response::new(MemberListResponse { header: self.core.header(), members }))
+        // As etcd: membership has no revision of the key space.
+        let header = Some(self.core.header_at(0));
+        Ok(Response::new(MemberListResponse { header, members }))
     }
 
     async fn member_promote(
