@@ -195,6 +195,9 @@ impl LabArgs {
         if !valid_name(&self.name) {
             bail!("the name {:?} is not 1 to 24 lower-case letters and digits", self.name);
         }
+        if Layout::new(&self.name).dir().exists() {
+            bail!("a lab named {0} is up: `skein-lab down --name {0}` removes it", self.name);
+        }
         let folder = |dir: &PathBuf| {
             dir.canonicalize().with_context(|| format!("the folder {}", dir.display()))
         };

@@ -423,12 +423,6 @@ fn agent_process(node: &str) -> String {
 }
 
 fn make_directories(layout: &Layout) -> Result<()> {
-    if layout.dir().exists() {
-        bail!(
-            "a lab named {0} is there already; `skein-lab down --name {0}` removes it",
-            layout.name()
-        );
-    }
     let parts = ["log", "nodes", "echo", "resolv", "requests/not-ready", "requests/delete"];
     let own: Vec<PathBuf> = parts.iter().map(|p| layout.dir().join(p)).collect();
     let named = [layout.pids(), layout.objects(), layout.builtin(), layout.staging()];

@@ -22,8 +22,6 @@ use crate::progress::Progress;
 use crate::spec::{Datapath, Routing, Spec};
 use crate::{interrupt, privilege};
 
-/// Names of the labs: one after the other, so one name is enough.
-const LAB: &str = "e2e";
 /// Pods pinned to nodes, and services over them.
 const MANIFESTS: &str = include_str!("e2e/manifests.yaml");
 
@@ -42,6 +40,9 @@ pub struct E2eArgs {
     /// Leave the lab up after the first failure.
     #[arg(long)]
     keep: bool,
+    /// Name of the labs, one after the other.
+    #[arg(long, default_value = "e2e")]
+    name: String,
     /// Directory of Skein's binaries; default: where this one is.
     #[arg(long)]
     binaries: Option<PathBuf>,
@@ -108,8 +109,8 @@ pub fn run(args: &E2eArgs) -> Result<ExitCode> {
     if !missing.is_empty() {
         bail!("these tests need what is missing here: {}", missing.join("; "));
     }
-    interrupt::tear_down_on_signal(LAB);
-    removal::down(LAB, removal::Logs::Remove)?;
+    interrupt::tear_down_on_signal(&args.name);
+    removal::down(&args.name, removal::Logs::Remove)?;
     let mut outcomes = Vec::new();
     for group in groups() {
         if args.group.as_ref().is_some_and(|wanted| wanted != group.name) {
@@ -136,14 +137,14 @@ fn run_group(group: &Group, args: &E2eArgs, outcomes: &mut Vec<Outcome>) -> Resu
         return Ok(());
     }
     println!("\ngroup {} ({} tests)", group.name, tests.len());
-    let folder = std::env::temp_dir().join(format!("skein-lab-{LAB}-manifests"));
+    let folder = std::env::temp_dir().join(format!("skein-lab-{}-manifests", args.name));
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("e2e.yaml"), MANIFESTS)?;
     let spec = spec(group, args, &folder)?;
     let mut cluster = match Cluster::up(&spec, &mut Progress::new()) {
         Ok(cluster) => cluster,
         Err(error) => {
-            let error = cli::failed_up(LAB, error);
+            let error = cli::failed_up(&args.name, error);
             record(outcomes, group.name, "the cluster comes up", || Err(error));
             return Ok(());
         }
@@ -152,12 +153,12 @@ fn run_group(group: &Group, args: &E2eArgs, outcomes: &mut Vec<Outcome>) -> Resu
     for test in tests {
         failed |= !record(outcomes, group.name, test.name, || (test.run)(&mut cluster));
         if failed && args.keep {
-            bail!("left up after a failure; `skein-lab down --name {LAB}` removes it");
+            bail!("left up after a failure; `skein-lab down --name {}` removes it", args.name);
         }
     }
     drop(cluster);
     let logs = if failed { removal::Logs::Keep } else { removal::Logs::Remove };
-    if let Some(kept) = removal::down(LAB, logs)? {
+    if let Some(kept) = removal::down(&args.name, logs)? {
         println!("  logs are kept in {}", kept.display());
     }
     std::fs::remove_dir_all(folder)?;
@@ -166,7 +167,7 @@ fn run_group(group: &Group, args: &E2eArgs, outcomes: &mut Vec<Outcome>) -> Resu
 
 fn spec(group: &Group, args: &E2eArgs, folder: &std::path::Path) -> Result<Spec> {
     let lab = LabArgs {
-        name: LAB.to_owned(),
+        name: args.name.clone(),
         nodes: 3,
         routing: group.routing,
         manifests: vec![folder.to_owned()],

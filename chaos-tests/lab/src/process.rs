@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -47,11 +48,22 @@ pub struct ProcessId {
     started: u64,
 }
 
+/// Set once this process removes what it built: nothing new may join then.
+static LEAVING: AtomicBool = AtomicBool::new(false);
+
+/// From now on this process starts nothing any more.
+pub fn start_nothing_more() {
+    LEAVING.store(true, Ordering::SeqCst);
+}
+
 /// A command that will run at `place`.
 ///
 /// # Errors
-/// A namespace handle or cgroup that cannot be opened.
+/// A namespace handle or cgroup that cannot be opened; the lab is being removed.
 pub fn command(place: &Place, program: &Path) -> Result<Command> {
+    if LEAVING.load(Ordering::SeqCst) {
+        bail!("{} is not started: the lab is being removed", program.display());
+    }
     let netns = place.netns.as_deref().map(open_netns).transpose()?;
     let cgroup = place.cgroup.as_deref().map(open_cgroup).transpose()?;
     let resolv = place.resolv_conf.as_deref().map(c_path).transpose()?;

@@ -24,6 +24,7 @@ pub(super) fn run() -> Result<String> {
         manifests: Vec::new(),
         binaries: None,
     };
+    teardown::down(LAB, teardown::Logs::Remove)?;
     let before = machine()?;
     let spec = args.spec(Datapath::Ebpf)?;
     let built = Cluster::up(&spec, &mut Progress::quiet());
