@@ -270,7 +270,7 @@ pub fn failed_up(name: &str, error: anyhow::Error) -> anyhow::Error {
 /// It cannot be started.
 pub fn leave_up(cluster: &Cluster) -> Result<()> {
     let layout = &cluster.layout;
-    let mut command = command(&Place::default(), &std::env::current_exe()?)?;
+    let mut command = command(&Place::default(), crate::process::own_program())?;
     command.args(["kubelet", "--name", layout.name()]);
     Process::start(KUBELET_PROCESS, command, &layout.log(KUBELET_PROCESS), &layout.pids())?;
     Ok(())

@@ -48,6 +48,13 @@ pub struct ProcessId {
     started: u64,
 }
 
+/// The program that runs now, also when its file was replaced meanwhile, as a build does: the kernel resolves the link in
+/// the child, which still is this program when it starts it (proc(5), `/proc/PID/exe`).
+#[must_use]
+pub fn own_program() -> &'static Path {
+    Path::new("/proc/self/exe")
+}
+
 /// Set once this process removes what it built: nothing new may join then.
 static LEAVING: AtomicBool = AtomicBool::new(false);
 

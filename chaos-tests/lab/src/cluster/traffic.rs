@@ -94,7 +94,7 @@ impl Cluster {
     /// # Errors
     /// It cannot be started.
     pub fn start_traffic(&self, from: &From, words: &str) -> Result<Running> {
-        let mut command = command(&self.place(from)?, &std::env::current_exe()?)?;
+        let mut command = command(&self.place(from)?, crate::process::own_program())?;
         command.arg("traffic").args(words.split_ascii_whitespace());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let output = BufReader::new(child.stdout.take().context("no stdout")?);

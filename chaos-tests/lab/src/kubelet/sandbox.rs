@@ -130,7 +130,7 @@ fn serve(layout: &Layout, spec: &Spec, pod: &PodRun, ports: &Ports) -> Result<Pr
     write_ports(layout, spec, pod, ports)?;
     let name = part(&pod.plan.key);
     let place = places::pod(layout, &pod.plan)?;
-    let mut command = command(&place, &std::env::current_exe()?)?;
+    let mut command = command(&place, crate::process::own_program())?;
     if pod.plan.annotations.get(ROLE_ANNOTATION).is_some_and(|role| role == "dns") {
         command.args(["dns", "--store", &spec.store_url()]);
     } else {
