@@ -24,7 +24,8 @@ const KUBELET_PROCESS: &str = "kubelet";
 
 /// A Kubernetes-style cluster out of network namespaces on this machine, with Skein's real binaries and real packets.
 ///
-/// Try: `skein-lab demo`, or `skein-lab up`, `skein-lab ps`, `skein-lab exec node1 -- ip route`, `skein-lab down`.
+/// Try: `skein-lab demo`, or `skein-lab up`, `skein-lab ps`, `skein-lab exec node1 -- skein-agent status`,
+/// `skein-lab exec cp -- skeinctl status`, `skein-lab down`.
 #[derive(Parser, Debug)]
 #[command(name = "skein-lab", version)]
 pub struct Cli {
@@ -79,6 +80,9 @@ enum Verb {
     /// Lists nodes, pods and processes of a cluster.
     Ps(Name),
     /// Runs a command in a node, a pod, the control plane's namespace (cp) or the client's (client).
+    ///
+    /// Skein's programs need no path and no address there: `exec cp -- skeinctl status`, `exec node1 -- skein-agent bpf
+    /// lb list`. etcdctl finds the store too.
     Exec {
         #[command(flatten)]
         name: Name,
@@ -294,10 +298,19 @@ fn kubelet(name: &str) -> Result<ExitCode> {
     }
 }
 
+/// Runs a command where a part of the cluster runs. Skein's own programs are found without a path and know the lab's
+/// store and, on a node, its agent.
 fn exec(name: &str, at: &str, words: &[String]) -> Result<ExitCode> {
     let cluster = Cluster::attach(name)?;
-    let program = privilege::find_program(&words[0]).unwrap_or_else(|| PathBuf::from(&words[0]));
+    let own = cluster.spec.binaries.join(&words[0]);
+    let program = if own.is_file() { Some(own) } else { privilege::find_program(&words[0]) };
+    let program = program.unwrap_or_else(|| PathBuf::from(&words[0]));
     let mut command = command(&cluster.place_of(at)?, &program)?;
+    let store = cluster.spec.store_url();
+    command.env("SKEINCTL_ENDPOINTS", &store).env("ETCDCTL_ENDPOINTS", &store);
+    if cluster.nodes().iter().any(|node| node == at) {
+        command.env("SKEIN_AGENT_SOCKET", cluster.layout.agent_socket(at));
+    }
     Err(command.args(&words[1..]).exec()).with_context(|| format!("run {}", words[0]))
 }
 

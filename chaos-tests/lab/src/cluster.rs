@@ -148,7 +148,7 @@ impl Cluster {
         let path = self.layout.dir().join("echo/client.json");
         write_atomically(&self.layout, &path, &serde_json::to_vec(&config)?)?;
         let place = places::outside(&self.layout, &self.spec, net::CLIENT);
-        let mut command = command(&place, &std::env::current_exe()?)?;
+        let mut command = command(&place, crate::process::own_program())?;
         command.arg("echo").arg(path);
         self.client = Some(self.start(CLIENT_PROCESS, command)?);
         Ok(())
@@ -230,8 +230,8 @@ impl Cluster {
     /// # Errors
     /// It cannot be started.
     pub fn start_dns(&mut self) -> Result<std::net::SocketAddr> {
-        let at = std::net::UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = command(&Place::default(), &std::env::current_exe()?)?;
+        let at = crate::dns::free_address()?;
+        let mut command = command(&Place::default(), crate::process::own_program())?;
         command.args(["dns", "--store", &self.spec.store_url(), "--listen", &at.to_string()]);
         let mut process = self.start("dns", command)?;
         let ready = format!("kube-dns.kube-system.svc.{}.", topo::CLUSTER_DOMAIN);

@@ -23,6 +23,9 @@ const TTL_S: u32 = 1;
 /// Longest UDP question we read; questions are tiny, EDNS options included.
 const QUESTION_BYTES_MAX: usize = 4_096;
 
+/// Ports looked at until one is free for UDP and TCP: the odds against the first are small already.
+const PORT_TRIES_MAX: usize = 32;
+
 /// How long an asker waits.
 const ASK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -68,6 +71,21 @@ pub fn ask(server: SocketAddr, name: &str) -> Result<Vec<Ipv4Addr>> {
         _ => None,
     });
     Ok(addresses.collect())
+}
+
+/// An address on loopback whose port is free for both protocols.
+///
+/// # Errors
+/// None was found.
+pub fn free_address() -> Result<SocketAddr> {
+    for _ in 0..PORT_TRIES_MAX {
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0")?;
+        let at = udp.local_addr()?;
+        if std::net::TcpListener::bind(at).is_ok() {
+            return Ok(at);
+        }
+    }
+    anyhow::bail!("no port on loopback is free for UDP and TCP both")
 }
 
 async fn serve(args: &DnsArgs) -> Result<()> {

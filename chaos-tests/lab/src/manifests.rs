@@ -1,7 +1,7 @@
 //! Reading folders of Kubernetes YAML the way a kubelet and its controllers would: what they run is kept, the rest listed.
 //!
-//! The control plane reads the same folders on its own and judges documents in detail; here a document that does not
-//! parse is a line in `problems`, and nothing else stops.
+//! The control plane reads the same folders on its own. What is wrong with documents is told here by the very rules it
+//! judges them by, so that both say the same; only of workloads, which it leaves alone, the lab itself is the judge.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{Metadata, NamespaceResourceScope, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use skein_controlplane_core::manifest::{FileId, Format, ManifestSet};
+use skein_store_schema::{Namespace, PodName};
 
 /// A manifest larger than this is not one (Kubernetes itself refuses objects over 1.5 MiB; lists hold several).
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -30,9 +34,9 @@ pub struct Objects {
     pub pods: Vec<Pod>,
     /// Services.
     pub services: Vec<Service>,
-    /// Kinds the lab has no part in, with the number of objects.
-    pub left_alone: BTreeMap<String, usize>,
-    /// Files and documents that could not be read, in words.
+    /// Kinds the lab has no part in, by kind and API version, with the number of objects.
+    pub left_alone: BTreeMap<(String, String), usize>,
+    /// Files and documents that are not as they must be, in words: place and reason.
     pub problems: Vec<String>,
 }
 
@@ -42,12 +46,37 @@ pub struct Objects {
 /// A folder that cannot be listed.
 pub fn load(folders: &[PathBuf]) -> Result<Objects> {
     let mut objects = Objects::default();
-    for folder in folders {
+    let mut judged = ManifestSet::default();
+    for (root, folder) in (0..).zip(folders) {
         for file in files_below(folder)? {
-            objects.read_file(&file);
+            let name = file.strip_prefix(folder).unwrap_or(&file).to_string_lossy();
+            let id = FileId { root, path: name.as_ref().into() };
+            let Some(format) = Format::of_name(&name) else { continue };
+            match read_text(&file) {
+                Ok(text) => {
+                    judged.put_file(&id, &text, format);
+                    objects.read_text(&name, &text);
+                }
+                Err(reason) => judged.put_unreadable_file(&id, &reason),
+            }
         }
     }
+    for problem in judged.snapshot().problems {
+        let origin = problem.origin;
+        objects.problems.push(match origin.line {
+            0 => format!("{}: {}", origin.file, problem.reason),
+            line => format!("{}:{line}: {}", origin.file, problem.reason),
+        });
+    }
     Ok(objects)
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let size = path.metadata().map_or(0, |meta| meta.len());
+    if size > FILE_BYTES_MAX {
+        return Err(format!("larger than {FILE_BYTES_MAX} bytes"));
+    }
+    std::fs::read_to_string(path).map_err(|error| error.to_string())
 }
 
 /// A value that differs when any file below the folders changed: paths, sizes and times of change.
@@ -66,13 +95,18 @@ pub fn fingerprint(folders: &[PathBuf]) -> Result<Vec<(PathBuf, u64, std::time::
     Ok(all)
 }
 
+/// Links to files are followed, links to folders are not, as the control plane has it: they may lead in circles, and
+/// volumes of ConfigMaps show the same files through one.
 fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let entries = std::fs::read_dir(folder)
         .with_context(|| format!("list the folder {}", folder.display()))?;
     for entry in entries.flatten() {
         let path = entry.path();
-        if path.is_dir() {
+        if path.file_name().is_none_or(|n| n.to_string_lossy().starts_with('.')) {
+            continue;
+        }
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             found.extend(files_below(&path)?);
         } else if is_manifest(&path) {
             found.push(path);
@@ -82,36 +116,17 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Pipes and devices are none: reading them may never end.
 fn is_manifest(path: &Path) -> bool {
-    let hidden = path.file_name().is_none_or(|n| n.to_string_lossy().starts_with('.'));
-    let known = path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
-    known && !hidden
+    path.to_str().and_then(Format::of_name).is_some() && path.is_file()
 }
 
 impl Objects {
-    fn read_file(&mut self, path: &Path) {
-        let size = path.metadata().map_or(0, |meta| meta.len());
-        if size > FILE_BYTES_MAX {
-            self.problems.push(format!("{}: larger than {FILE_BYTES_MAX} bytes", path.display()));
-            return;
-        }
-        match std::fs::read_to_string(path) {
-            Ok(text) => self.read_text(&path.display().to_string(), &text),
-            Err(error) => self.problems.push(format!("{}: {error}", path.display())),
-        }
-    }
-
-    /// Reads the documents of one file; `origin` names it in problems.
+    /// Reads the documents of one file; `origin` names it in problems. Text that is no object is left to the judge.
     pub fn read_text(&mut self, origin: &str, text: &str) {
-        for (line, document) in documents(text) {
-            match serde_saphyr::from_str::<Value>(document) {
-                Ok(Value::Null) => {}
-                Ok(value) => self.add(&format!("{origin}:{line}"), value),
-                Err(error) => {
-                    let first = error.to_string();
-                    let first = first.lines().next().unwrap_or_default();
-                    self.problems.push(format!("{origin}:{line}: {first}"));
-                }
+        for (line, document) in documents(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+            if let Ok(value) = serde_saphyr::from_str::<Value>(document) {
+                self.add(&format!("{origin}:{line}"), value);
             }
         }
     }
@@ -120,34 +135,47 @@ impl Objects {
         let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
         let (api, kind) = (text("apiVersion"), text("kind"));
         match (api.as_str(), kind.as_str()) {
-            ("apps/v1", "Deployment") => self.keep(origin, value, |o| &mut o.deployments),
-            ("apps/v1", "ReplicaSet") => self.keep(origin, value, |o| &mut o.replica_sets),
-            ("apps/v1", "StatefulSet") => self.keep(origin, value, |o| &mut o.stateful_sets),
-            ("apps/v1", "DaemonSet") => self.keep(origin, value, |o| &mut o.daemon_sets),
-            ("v1", "Pod") => self.keep(origin, value, |o| &mut o.pods),
-            ("v1", "Service") => self.keep(origin, value, |o| &mut o.services),
-            ("v1", "Namespace" | "Node") => {}
-            (_, "") => self.problems.push(format!("{origin}: a document without a kind")),
+            ("apps/v1", "Deployment") => self.run(origin, value, |o| &mut o.deployments),
+            ("apps/v1", "ReplicaSet") => self.run(origin, value, |o| &mut o.replica_sets),
+            ("apps/v1", "StatefulSet") => self.run(origin, value, |o| &mut o.stateful_sets),
+            ("apps/v1", "DaemonSet") => self.run(origin, value, |o| &mut o.daemon_sets),
+            ("v1", "Pod") => self.pods.extend(valid::<Pod>(value).ok()),
+            ("v1", "Service") => self.services.extend(valid::<Service>(value).ok()),
+            ("v1", "Namespace" | "Node") | ("discovery.k8s.io/v1", "EndpointSlice") => {}
+            ("", _) | (_, "") => {}
             (_, list) if list.ends_with("List") && value["items"].is_array() => {
                 for item in value["items"].as_array().cloned().unwrap_or_default() {
                     self.add(origin, item);
                 }
             }
-            _ => *self.left_alone.entry(kind).or_default() += 1,
+            _ => *self.left_alone.entry((kind, api)).or_default() += 1,
         }
     }
 
-    fn keep<T: DeserializeOwned>(
-        &mut self,
-        origin: &str,
-        value: Value,
-        list: impl Fn(&mut Self) -> &mut Vec<T>,
-    ) {
-        match serde_json::from_value::<T>(value) {
+    /// Keeps a workload, or says why not.
+    fn run<T>(&mut self, origin: &str, value: Value, list: impl Fn(&mut Self) -> &mut Vec<T>)
+    where
+        T: DeserializeOwned + Metadata<Ty = ObjectMeta> + Resource<Scope = NamespaceResourceScope>,
+    {
+        match valid::<T>(value) {
             Ok(object) => list(self).push(object),
-            Err(error) => self.problems.push(format!("{origin}: {error}")),
+            Err(reason) => self.problems.push(format!("{origin}: {}: {reason}", T::KIND)),
         }
     }
+}
+
+/// An object whose name and namespace can be those of its pods.
+fn valid<T>(value: Value) -> Result<T, String>
+where
+    T: DeserializeOwned + Metadata<Ty = ObjectMeta>,
+{
+    let object = serde_json::from_value::<T>(value).map_err(|error| error.to_string())?;
+    let meta = object.metadata();
+    let namespace = meta.namespace.as_deref().unwrap_or("default");
+    let name = meta.name.as_deref().ok_or("metadata.name: missing")?;
+    PodName::new(name).map_err(|error| format!("metadata.name: {error}"))?;
+    Namespace::new(namespace).map_err(|error| format!("metadata.namespace: {error}"))?;
+    Ok(object)
 }
 
 /// The documents of a YAML stream with the line each begins on. Cut by hand, so that one broken document does not take
@@ -157,40 +185,68 @@ fn documents(text: &str) -> Vec<(usize, &str)> {
     let (mut start, mut start_line, mut at) = (0, 1, 0);
     for (index, line) in text.split_inclusive('\n').enumerate() {
         let end = at + line.len();
-        if line.starts_with("---") && line.trim_end().trim_start_matches("---").trim().is_empty() {
+        let separates = |rest: &str| rest.is_empty() || rest.starts_with(char::is_whitespace);
+        if line.strip_prefix("---").is_some_and(separates) {
             found.push((start_line, &text[start..at]));
-            (start, start_line) = (end, index + 2);
+            // What stands beside the dashes belongs to the document after them.
+            (start, start_line) = (at + "---".len(), index + 1);
         }
         at = end;
     }
     found.push((start_line, &text[start..]));
-    found.retain(|(_, text)| text.lines().any(|l| !l.trim().is_empty() && !l.starts_with('#')));
+    let content = |line: &str| {
+        let line = line.trim_start();
+        !line.is_empty() && !line.starts_with(['#', '%'])
+    };
     found
+        .into_iter()
+        .filter_map(|(line, text)| Some((line + text.lines().position(content)?, text)))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Loads a folder with this file and a link that leads back into the folder.
+    fn loaded(name: &str, text: &str) -> Objects {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(name), text).unwrap();
+        std::os::unix::fs::symlink(".", folder.path().join("circle")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("endless.yaml")).unwrap();
+        load(&[folder.path().to_owned()]).unwrap()
+    }
+
     #[test]
     fn one_broken_document_does_not_stop_the_rest() {
-        let text = "# a comment\n---\napiVersion: v1\nkind: Service\nmetadata: {name: a}\n---\n\
-                    kind: [broken\n---\napiVersion: batch/v1\nkind: Job\n---\napiVersion: v1\n\
-                    kind: Service\nmetadata: {name: b}\n";
-        let mut objects = Objects::default();
-        objects.read_text("shop.yaml", text);
+        let text = "# a comment\n---\napiVersion: v1\nkind: Service\nmetadata: {name: a}\n\
+                    spec: {ports: [{port: 80}]}\n--- # broken\nkind: [broken\n---\n\
+                    apiVersion: batch/v1\nkind: Job\n---\napiVersion: v1\nkind: Service\n\
+                    metadata: {name: b}\nspec: {ports: [{port: 80}]}\n---\n# no more\n";
+        let objects = loaded("shop.yaml", text);
         let names: Vec<_> =
             objects.services.iter().filter_map(|s| s.metadata.name.clone()).collect();
         assert_eq!(names, ["a", "b"]);
-        assert_eq!(objects.left_alone, BTreeMap::from([("Job".to_owned(), 1)]));
+        let job = ("Job".to_owned(), "batch/v1".to_owned());
+        assert_eq!(objects.left_alone, BTreeMap::from([(job, 1)]));
         assert_eq!(objects.problems.len(), 1, "{:?}", objects.problems);
-        assert!(objects.problems[0].starts_with("shop.yaml:7:"), "{}", objects.problems[0]);
+        let problem = &objects.problems[0];
+        assert!(problem.starts_with("shop.yaml:8:") || problem.starts_with("shop.yaml:9:"));
+    }
+
+    #[test]
+    fn a_workload_whose_name_cannot_be_a_pods_is_told_and_left_out() {
+        let text = "\u{feff}%YAML 1.2\n---\napiVersion: apps/v1\nkind: Deployment\n\
+                    metadata: {name: ../../up}\n";
+        let objects = loaded("up.yaml", text);
+        assert!(objects.deployments.is_empty());
+        assert_eq!(objects.problems.len(), 1, "{:?}", objects.problems);
+        assert!(objects.problems[0].starts_with("up.yaml:3: Deployment: metadata.name:"));
     }
 
     #[test]
     fn lists_are_opened() {
-        let text =
-            r#"{"apiVersion":"v1","kind":"List","items":[{"apiVersion":"v1","kind":"Pod"}]}"#;
+        let text = r#"{"apiVersion":"v1","kind":"List","items":[{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"}}]}"#;
         let mut objects = Objects::default();
         objects.read_text("list.json", text);
         assert_eq!(objects.pods.len(), 1);

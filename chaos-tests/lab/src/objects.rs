@@ -100,7 +100,7 @@ pub fn slices(service: &Service, pods: &[PodFacts<'_>]) -> BTreeMap<String, Valu
     let namespace = service.metadata.namespace.as_deref().unwrap_or("default");
     let name = service.metadata.name.as_deref().unwrap_or_default();
     let mut groups: BTreeMap<Vec<SlicePort>, Vec<Value>> = BTreeMap::new();
-    for pod in pods.iter().filter(|p| selects(service, namespace, &p.plan.labels)) {
+    for pod in pods.iter().filter(|p| selects(service, &p.plan.key.namespace, &p.plan.labels)) {
         if let Some(endpoint) = endpoint(pod) {
             groups.entry(slice_ports(service, pod.plan)).or_default().push(endpoint);
         }
@@ -224,6 +224,14 @@ mod tests {
         assert_eq!(slices["web-0"]["ports"][0]["port"], 8080);
         assert_eq!(slices["web-1"]["ports"][0]["port"], 9090);
         assert_eq!(slices["web-1"]["endpoints"][0]["addresses"][0], "10.244.0.3");
+    }
+
+    #[test]
+    fn a_service_does_not_select_pods_of_another_namespace() {
+        let a = plan("a", 8080);
+        let elsewhere = WEB.replace("shop", "depot");
+        let slices = slices(&service(&elsewhere), &[facts(&a, 2)]);
+        assert_eq!(slices["web-0"]["endpoints"], json!([]));
     }
 
     #[test]

@@ -124,11 +124,11 @@ fn classify(
 }
 
 impl Chunk<'_> {
-    /// The first line of the chunk that is neither empty nor a comment, counted from 1.
+    /// The first line of the chunk that is neither empty nor a comment or directive, counted from 1.
     fn first_line(&self) -> u32 {
         let content = |line: &str| {
             let line = line.trim_start();
-            !line.is_empty() && !line.starts_with('#') && !line.starts_with("---")
+            !line.is_empty() && !line.starts_with(['#', '%']) && !line.starts_with("---")
         };
         self.text.lines().position(content).map_or(1, |n| n as u32 + 1)
     }

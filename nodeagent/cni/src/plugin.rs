@@ -1,5 +1,7 @@
 //! The plugin as a function: environment and stdin in, what to print and the exit code out.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use crate::client::{CallError, call};
@@ -79,19 +81,38 @@ fn add(env: &Environment, config: &NetworkConfig, version: Version) -> Result<Va
 
 /// DEL succeeds when the attachment is gone or will be: with the agent away the request is left in
 /// a folder that the agent empties at its start, so that no runtime retries for ever.
+///
+/// The agent listens before it looks into the folder. So when it is still away once the request
+/// lies there, it will find it; when it has come meanwhile, it may have looked already and is asked
+/// again.
 fn del(env: &Environment, config: &NetworkConfig) -> Result<(), CniError> {
     let request = DelRequest { attachment: env.attachment()? };
-    match call(&config.agent_socket, &Request::CniDel(request.clone())) {
-        Ok(_) => Ok(()),
-        Err(CallError::Away { .. }) => leave_for_agent(config, &request),
+    let ask = || call(&config.agent_socket, &Request::CniDel(request.clone()));
+    match ask() {
+        Ok(_) => return Ok(()),
+        Err(CallError::Away { .. }) => {}
+        Err(other) => return Err(other.into()),
+    }
+    let Some(left) = leave_for_agent(config, &request)? else { return Ok(()) };
+    match ask() {
+        // Done; should the file stay, the agent finds at its next start that nothing is to be done.
+        Ok(_) => {
+            let _ = std::fs::remove_file(left);
+            Ok(())
+        }
+        Err(CallError::Away { .. }) => Ok(()),
         Err(other) => Err(other.into()),
     }
 }
 
-fn leave_for_agent(config: &NetworkConfig, request: &DelRequest) -> Result<(), CniError> {
+/// The file of the request; `None` without a state directory: then there is no agent that could
+/// have made an attachment.
+fn leave_for_agent(
+    config: &NetworkConfig,
+    request: &DelRequest,
+) -> Result<Option<PathBuf>, CniError> {
     let Some(state_dir) = config.agent_socket.parent().filter(|dir| dir.is_dir()) else {
-        // No state directory: there is no agent that could have made an attachment.
-        return Ok(());
+        return Ok(None);
     };
     let folder = state_dir.join(DELETIONS_DIR);
     let attachment = &request.attachment;
@@ -101,9 +122,11 @@ fn leave_for_agent(config: &NetworkConfig, request: &DelRequest) -> Result<(), C
         let partial = folder.join(format!(".{name}"));
         std::fs::write(&partial, serde_json::to_vec(request).map_err(std::io::Error::other)?)?;
         std::fs::File::open(&partial)?.sync_all()?;
-        std::fs::rename(&partial, folder.join(&name))
+        let path = folder.join(&name);
+        std::fs::rename(&partial, &path)?;
+        Ok(Some(path))
     };
-    write().map_err(|source| {
+    write().map_err(|source: std::io::Error| {
         CniError::new(error::TRY_AGAIN_LATER, "the agent is away and DEL could not be left for it")
             .with_details(source.to_string())
     })

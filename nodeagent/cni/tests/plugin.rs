@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
@@ -107,6 +109,43 @@ fn without_an_agent_add_says_try_again_status_says_unavailable_and_del_is_left_b
     let left = std::fs::read(dir.path().join("deletions/c1.eth0.json")).unwrap();
     let left: Value = serde_json::from_slice(&left).unwrap();
     assert_eq!(left, json!({"container_id": "c1", "ifname": "eth0"}));
+}
+
+/// An agent that comes while DEL is being left for it: it listens, then looks into the folder once.
+fn agent_that_comes(dir: PathBuf, ended: Arc<AtomicBool>) -> JoinHandle<bool> {
+    std::thread::spawn(move || {
+        let folder = dir.join("deletions");
+        while !folder.exists() {
+            std::hint::spin_loop();
+        }
+        let listener = UnixListener::bind(dir.join("agent.sock")).unwrap();
+        let found = std::fs::read_dir(&folder).unwrap().flatten();
+        let mut told = found.into_iter().any(|e| e.file_name() == "c1.eth0.json");
+        listener.set_nonblocking(true).unwrap();
+        while !ended.load(Ordering::SeqCst) {
+            let Ok((stream, _)) = listener.accept() else { continue };
+            stream.set_nonblocking(false).unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            writeln!(&stream, "{}", json!({"ok": null})).unwrap();
+            told = true;
+        }
+        told
+    })
+}
+
+#[test]
+fn an_agent_that_comes_meanwhile_learns_of_a_del_one_way_or_the_other() {
+    for _ in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let ended = Arc::new(AtomicBool::new(false));
+        let agent = agent_that_comes(dir.path().to_owned(), Arc::clone(&ended));
+        let socket = dir.path().join("agent.sock");
+        let outcome = run(&env("DEL"), &config("1.0.0", &socket, json!({})));
+        ended.store(true, Ordering::SeqCst);
+        assert_eq!(outcome, Outcome { print: None, code: 0 });
+        assert!(agent.join().unwrap(), "the agent does not know of the deletion");
+    }
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub fn write(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
+/// The pod has a label of its own: a user's DNS (its label is nearly always `k8s-app: kube-dns`) must not become a backend
+/// of the lab's, nor this pod one of the user's.
 fn dns() -> String {
     let dns_ip = topo::DNS_IP;
     format!(
@@ -35,7 +37,7 @@ kind: Service
 metadata: {{name: kube-dns, namespace: kube-system, labels: {{k8s-app: kube-dns}}}}
 spec:
   clusterIP: {dns_ip}
-  selector: {{k8s-app: kube-dns}}
+  selector: {{lab.skein.io/name-server: \"1\"}}
   ports:
     - {{name: dns, port: 53, targetPort: dns, protocol: UDP}}
     - {{name: dns-tcp, port: 53, targetPort: dns-tcp, protocol: TCP}}
@@ -45,10 +47,10 @@ kind: Deployment
 metadata: {{name: lab-dns, namespace: kube-system}}
 spec:
   replicas: 1
-  selector: {{matchLabels: {{k8s-app: kube-dns}}}}
+  selector: {{matchLabels: {{lab.skein.io/name-server: \"1\"}}}}
   template:
     metadata:
-      labels: {{k8s-app: kube-dns}}
+      labels: {{lab.skein.io/name-server: \"1\"}}
       annotations: {{{ROLE_ANNOTATION}: dns}}
     spec:
       containers:

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use anyhow::Result;
 use skein_store_schema::kinds::service::Service;
 
-use super::Shown;
+use super::{Shown, wrap};
 use crate::cluster::Cluster;
 use crate::cluster::settle::ready_backends;
 use crate::store::View;
@@ -26,8 +26,12 @@ pub(super) fn summary(cluster: &Cluster, results: &[Shown]) -> Result<String> {
     part("Nodes", &nodes(cluster, &view));
     part("Pods", &pods(cluster, &view));
     part("Services", &services(&view));
-    if let Some(list) = left_alone(cluster) {
-        part("Left alone", &list);
+    let objects = cluster.kubelet.objects();
+    if !objects.left_alone.is_empty() {
+        part("Left alone", &left_alone(&objects.left_alone));
+    }
+    if !objects.problems.is_empty() {
+        part("Not valid, reported by the control plane too", &problems(&objects.problems));
     }
     let shown: String = results.iter().map(Shown::render).collect();
     part("Shown", &shown);
@@ -109,13 +113,19 @@ fn more(count: usize, what: &str) -> String {
     }
 }
 
-fn left_alone(cluster: &Cluster) -> Option<String> {
-    let objects = cluster.kubelet.objects();
-    let mut lines: Vec<String> = objects
-        .left_alone
-        .iter()
-        .map(|(kind, count)| format!("  {count} of kind {kind}: not ours, left alone\n"))
-        .collect();
-    lines.extend(objects.problems.iter().map(|problem| format!("  {problem}\n")));
-    (!lines.is_empty()).then(|| lines.concat())
+fn left_alone(kinds: &BTreeMap<(String, String), usize>) -> String {
+    let line = |((kind, api), count): (&(String, String), &usize)| {
+        format!("  {count} of kind {kind} ({api}): not ours, left alone\n")
+    };
+    kinds.iter().map(line).collect()
+}
+
+fn problems(problems: &[String]) -> String {
+    let mut text = String::new();
+    for problem in problems.iter().take(ROWS_MAX) {
+        for (index, line) in wrap(problem, WIDTH - 4).iter().enumerate() {
+            text.push_str(&format!("  {}{line}\n", if index == 0 { "" } else { "  " }));
+        }
+    }
+    text + &more(problems.len(), "problems")
 }

@@ -172,7 +172,14 @@ pub(super) fn decode_yaml<T: DeserializeOwned>(chunk: &Chunk<'_>) -> Result<T, F
     serde_saphyr::from_str_with_options(chunk.text, options).map_err(|error| {
         let line = error.location().and_then(|l| u32::try_from(l.line()).ok());
         let line = line.filter(|l| *l > 0).unwrap_or_else(|| chunk.first_line());
-        Fault { line: chunk.lines_before + line, reason: one_line(&error.to_string()) }
+        // Lines in the text are those of the file too, and the text is for whoever wrote the file,
+        // not for who calls the parser.
+        let rendering = serde_saphyr::render_options! {
+            formatter: &serde_saphyr::UserMessageFormatter,
+            line_offset: u64::from(chunk.lines_before),
+        };
+        let reason = one_line(&error.render_with_options(rendering));
+        Fault { line: chunk.lines_before + line, reason }
     })
 }
 

@@ -37,7 +37,7 @@ fn split_yaml(text: &str) -> Vec<Result<Chunk<'_>, Fault>> {
         chunks.push(Ok(Chunk { text, lines_before, format: Format::Yaml }));
     };
     for content in text.split_inclusive('\n') {
-        if is_separator(content) && at > start {
+        if is_separator(content) && at > start && !is_prefix(&text[start..at]) {
             push(&text[start..at], lines_before);
             (start, lines_before) = (at, line);
         }
@@ -54,6 +54,12 @@ fn split_yaml(text: &str) -> Vec<Result<Chunk<'_>, Fault>> {
 fn is_separator(line: &str) -> bool {
     line.strip_prefix("---")
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+}
+
+/// Directives (`%YAML 1.2`), which belong to the document that the next `---` starts (section 9.1.1).
+fn is_prefix(text: &str) -> bool {
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    lines.next().is_some_and(|first| first.starts_with('%')) && lines.all(|l| l.starts_with('%'))
 }
 
 fn split_json(text: &str) -> Vec<Result<Chunk<'_>, Fault>> {

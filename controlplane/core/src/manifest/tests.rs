@@ -278,3 +278,24 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn directives_belong_to_the_document_after_them() {
+    let text = "# written by hand\n%YAML 1.2\n---\napiVersion: v1\nkind: Namespace\n\
+                metadata: {name: a}\n...\n---\napiVersion: v1\nkind: Secret\n";
+    let documents = parse(text, Format::Yaml);
+    let [first, second] = &documents[..] else { panic!("{documents:?}") };
+    assert!(matches!(&first.outcome, Outcome::Object(_)), "{first:?}");
+    assert_eq!(first.line, 4);
+    assert!(matches!(&second.outcome, Outcome::Foreign { .. }), "{second:?}");
+}
+
+#[test]
+fn lines_in_a_reason_are_those_of_the_file() {
+    let text = "apiVersion: v1\nkind: Secret\n---\napiVersion: v1\nkind: Service\n\
+                metadata: {name: a}\nspec: {ports: [{port: 1}], ports: [{port: 2}]}\n";
+    let documents = parse(text, Format::Yaml);
+    let Outcome::Invalid { reason, .. } = &documents[1].outcome else { panic!("{documents:?}") };
+    assert_eq!(documents[1].line, 7);
+    assert!(reason.contains("line 7") && !reason.contains("Options"), "{reason}");
+}
