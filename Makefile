@@ -8,7 +8,7 @@ LAB = target/release/skein-lab
 BINARIES = -p skein-store-server -p skein-controlplane-server -p skein-nodeagent-agent \
            -p skein-nodeagent-cni -p skein-controlplane-cli -p skein-chaos-lab
 
-.PHONY: deps build bpf test demo bench clean
+.PHONY: deps build bpf test demo bench bench-store clean
 build: deps
 	$(CARGO) build --release --bins $(BINARIES)
 
@@ -26,6 +26,9 @@ test: build
 
 bench: build
 	deploy/bench.sh
+
+bench-store: build
+	$(CARGO) run --release -q -p skein-store-conformance --bin store-bench
 
 clean:
 	$(CARGO) clean

@@ -27,7 +27,6 @@ if [ -n "$missing" ]; then
 fi
 
 if ! command -v "${CARGO:-cargo}" >/dev/null 2>&1; then
-    echo "Rust is missing: Skein needs 1.95 or newer, stable. https://rustup.rs installs it:" >&2
-    echo "    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2
+    echo "Rust is missing: Skein needs 1.95 or newer, stable; rustup installs it" >&2
     exit 1
 fi
