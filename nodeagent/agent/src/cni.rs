@@ -56,6 +56,7 @@ pub async fn add(node: &Arc<Node>, request: AddRequest) -> Result<AddReply, Erro
         netns: request.netns,
         pod: (request.pod_namespace, request.pod_name, request.pod_uid),
     };
+    let _alone = node.attachments.lock(&new.attachment).await;
     let decision = node.engine().endpoints().decide_add(&new);
     match decision {
         AddDecision::Create => {}
@@ -117,6 +118,7 @@ async fn set_up(node: &Arc<Node>, endpoint: &Endpoint) -> Result<(), ErrorReply>
 /// CNI DEL. What is gone already is fine.
 pub async fn del(node: &Arc<Node>, request: &DelRequest) -> Result<(), ErrorReply> {
     let key = key_of(&request.attachment);
+    let _alone = node.attachments.lock(&key).await;
     remove(node, &key).await?;
     node.report_due.notify_one();
     Ok(())
@@ -125,6 +127,7 @@ pub async fn del(node: &Arc<Node>, request: &DelRequest) -> Result<(), ErrorRepl
 /// CNI CHECK.
 pub async fn check(node: &Arc<Node>, request: &CheckRequest) -> Result<(), ErrorReply> {
     let key = key_of(&request.attachment);
+    let _alone = node.attachments.lock(&key).await;
     let known = node.engine().endpoints().get(&key).cloned();
     let endpoint =
         known.ok_or_else(|| refuse(error::UNKNOWN_CONTAINER, format!("{key} is not known")))?;
@@ -144,6 +147,7 @@ pub async fn gc(node: &Arc<Node>, valid: &[Attachment]) -> Result<usize, ErrorRe
     let valid: Vec<AttachmentKey> = valid.iter().map(key_of).collect();
     let stale = node.engine().endpoints().unlisted(&valid);
     for key in &stale {
+        let _alone = node.attachments.lock(key).await;
         remove(node, key).await?;
     }
     node.report_due.notify_one();

@@ -8,6 +8,7 @@
 //! [`sys`]) or in this process ([`memory`]).
 
 pub mod args;
+pub mod attachment_locks;
 pub mod bringup;
 pub mod cni;
 pub mod convert;

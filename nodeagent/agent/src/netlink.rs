@@ -3,6 +3,8 @@
 //! Everything made here can be told from other people's: devices by their names (`skein_…`,
 //! `lxc…`), routes by their protocol number.
 
+mod pod_end;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -18,6 +20,8 @@ use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, Rou
 use skein_nodeagent_core::routes::{Route, RouteDevice};
 use skein_store_schema::MacAddr;
 use skein_store_schema::kinds::node_report::{Device, RoutingMode};
+
+pub use pod_end::PodEnd;
 
 /// Device that the host's routes to pods lead to; the router address lives on it.
 pub const HOST_DEVICE: &str = "skein_host";
@@ -45,6 +49,9 @@ pub enum NetError {
     /// A device that must be there is not.
     #[error("there is no device {0}")]
     NoDevice(String),
+    /// A device that must not be there is.
+    #[error("{path} has a device {name} already, which is not ours")]
+    Occupied { path: String, name: String },
     /// A kernel setting.
     #[error("cannot set {path}")]
     Sysctl {
@@ -216,19 +223,15 @@ impl Network {
     }
 
     /// Gives the pod's end, seen from inside its namespace, its address and its routes.
-    pub async fn configure_pod_end(
-        &self,
-        name: &str,
-        addr: Ipv4Addr,
-        gateway: Ipv4Addr,
-        gateway_mac: [u8; 6],
-    ) -> Result<(), NetError> {
+    pub async fn configure_pod_end(&self, end: &PodEnd) -> Result<(), NetError> {
+        let PodEnd { name, gateway, .. } = end;
+        let gateway = *gateway;
         self.set("lo", |link| link.up()).await?;
         quiet(name)?;
         let index = self.set(name, |link| link.up()).await?;
-        self.set_address(index, addr).await?;
+        self.set_address(index, end.addr).await?;
         let neighbour = self.handle.neighbours().add(index, IpAddr::V4(gateway));
-        let neighbour = neighbour.link_layer_address(&gateway_mac).replace();
+        let neighbour = neighbour.link_layer_address(&end.gateway_mac).replace();
         neighbour.execute().await.map_err(refused("set the gateway's neighbour entry"))?;
         let to_gateway = RouteMessageBuilder::<Ipv4Addr>::new()
             .destination_prefix(gateway, 32)

@@ -9,6 +9,7 @@ use skein_store_schema::kinds::node_report::Device;
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::args::{DatapathKind, RunArgs};
+use crate::attachment_locks::AttachmentLocks;
 use crate::engine::{Engine, Outcome, Progress, Stopwatch};
 use crate::kernel::Kernel;
 use crate::memory::MemoryDatapath;
@@ -77,6 +78,8 @@ pub struct Node {
     pub progress: watch::Sender<Progress>,
     /// Callers who want forwarded packets reported.
     pub tracers: std::sync::atomic::AtomicUsize,
+    /// Keeps requests for one attachment apart.
+    pub attachments: AttachmentLocks,
     engine: Mutex<Engine>,
     datapath: RwLock<Option<Datapath>>,
 }
@@ -94,6 +97,7 @@ impl Node {
             report_due: Notify::new(),
             progress: watch::channel(engine.progress()).0,
             tracers: std::sync::atomic::AtomicUsize::new(0),
+            attachments: AttachmentLocks::default(),
             engine: Mutex::new(engine),
             datapath: RwLock::new(None),
         }

@@ -8,36 +8,49 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use skein_nodeagent_core::endpoint::Endpoint;
 
-use crate::netlink::{NetError, Network, PodPair};
+use crate::netlink::{NetError, Network, PodEnd, PodPair};
 
-/// Makes the pair and everything inside; what an earlier, broken off attempt left of the same name
-/// is removed first. Returns the index of the host-side device.
+/// Makes the pair and everything inside; what an earlier, broken off attempt left is removed first.
+/// A device that somebody else made in the pod is not touched: then there is no pair. Returns the
+/// index of the host-side device.
 pub async fn set_up(network: &Network, endpoint: &Endpoint) -> Result<u32, NetError> {
     let netns = open(&endpoint.netns)?;
     network.delete(&endpoint.host_ifname).await?;
-    let ifname = endpoint.attachment.ifname.clone();
-    {
-        let ifname = ifname.clone();
-        inside(&endpoint.netns, &netns, move |pod| async move { pod.delete(&ifname).await })
-            .await?;
-    }
+    let end = pod_end(endpoint);
+    let (name, path) = (end.name.clone(), endpoint.netns.clone());
+    inside(&endpoint.netns, &netns, move |pod| async move {
+        match pod.index(&name).await? {
+            Some(_) => Err(NetError::Occupied { path, name }),
+            None => Ok(()),
+        }
+    })
+    .await?;
     let pair = PodPair {
         name: &endpoint.host_ifname,
         mac: endpoint.host_mac,
-        peer: &ifname,
+        peer: &end.name,
         peer_mac: endpoint.pod_mac,
         mtu: endpoint.mtu,
     };
     let index = network.create_pod_pair(&pair, netns.as_raw_fd()).await?;
-    let (addr, gateway, gateway_mac) = (endpoint.ip, endpoint.gateway, endpoint.host_mac);
-    let configured = inside(&endpoint.netns, &netns, move |pod| async move {
-        pod.configure_pod_end(&ifname, addr, gateway, gateway_mac).await
+    let configured = inside(&endpoint.netns, &netns, {
+        let end = end.clone();
+        move |pod| async move { pod.configure_pod_end(&end).await }
     });
     if let Err(error) = configured.await {
         network.delete(&endpoint.host_ifname).await?;
         return Err(error);
     }
     Ok(index)
+}
+
+fn pod_end(endpoint: &Endpoint) -> PodEnd {
+    PodEnd {
+        name: endpoint.attachment.ifname.clone(),
+        addr: endpoint.ip,
+        gateway: endpoint.gateway,
+        gateway_mac: endpoint.host_mac,
+    }
 }
 
 /// Takes the pair away; with our end goes the pod's. Absent is fine.
@@ -47,19 +60,12 @@ pub async fn tear_down(network: &Network, endpoint: &Endpoint) -> Result<(), Net
 
 /// Whether both ends are as ADD left them; the answer says what is wrong.
 pub async fn check(network: &Network, endpoint: &Endpoint) -> Result<Option<String>, NetError> {
-    if network.index(&endpoint.host_ifname).await?.is_none() {
-        return Ok(Some(format!("device {} is missing", endpoint.host_ifname)));
+    if let Some(fault) = network.device_fault(&endpoint.host_ifname).await? {
+        return Ok(Some(fault));
     }
     let netns = open(&endpoint.netns)?;
-    let (ifname, addr) = (endpoint.attachment.ifname.clone(), endpoint.ip);
-    inside(&endpoint.netns, &netns, move |pod| async move {
-        let Some(index) = pod.index(&ifname).await? else {
-            return Ok(Some(format!("the pod has no {ifname}")));
-        };
-        let has_address = pod.addresses(index).await?.iter().any(|(have, _)| *have == addr);
-        Ok((!has_address).then(|| format!("{ifname} has lost address {addr}")))
-    })
-    .await
+    let end = pod_end(endpoint);
+    inside(&endpoint.netns, &netns, move |pod| async move { pod.pod_end_fault(&end).await }).await
 }
 
 fn open(path: &str) -> Result<File, NetError> {

@@ -109,6 +109,45 @@ fn pods_attach_packets_are_decided_and_exhaustion_is_told() {
     assert_eq!(agent.cni("ADD", "e")["ips"][0]["address"], "10.7.0.3/32");
 }
 
+/// A runtime that lost patience repeats an ADD while the first still works.
+#[test]
+fn repeated_adds_at_once_make_one_attachment_and_a_del_ends_it() {
+    let agent = Agent::start();
+    let addresses: Vec<Value> = std::thread::scope(|scope| {
+        let adds: Vec<_> =
+            (0..12).map(|_| scope.spawn(|| agent.cni("ADD", "a")["ips"][0].clone())).collect();
+        adds.into_iter().map(|add| add.join().unwrap()).collect()
+    });
+    assert!(addresses.iter().all(|ip| ip["address"] == "10.7.0.3/32"), "{addresses:?}");
+    let files = || std::fs::read_dir(agent.dir.path().join("endpoints")).unwrap().count();
+    assert_eq!(files(), 1);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert_eq!(agent.cni("DEL", "a"), Value::Null));
+        }
+    });
+    assert_eq!(files(), 0);
+    assert_eq!(agent.ask(&Request::Status).unwrap()["ipam"]["used"], 0);
+}
+
+#[test]
+fn many_pods_at_once_get_what_there_is_and_each_its_own() {
+    let agent = Agent::start();
+    let answers: Vec<Value> = std::thread::scope(|scope| {
+        let adds: Vec<_> = (0..24)
+            .map(|n| {
+                let agent = &agent;
+                scope.spawn(move || agent.cni("ADD", &format!("p{n}")))
+            })
+            .collect();
+        adds.into_iter().map(|add| add.join().unwrap()).collect()
+    });
+    let given = answers.iter().filter_map(|a| a["ips"][0]["address"].as_str());
+    let given: std::collections::BTreeSet<&str> = given.collect();
+    assert_eq!(given.len(), 4, "all that the block has, each once: {given:?}");
+    assert_eq!(answers.iter().filter(|a| a["code"] == 101).count(), 20);
+}
+
 #[test]
 fn one_agent_for_one_directory_and_only_its_user_may_ask() {
     let agent = Agent::start();

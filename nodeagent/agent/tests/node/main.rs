@@ -283,9 +283,45 @@ fn survives_kill_and_outage(world: &mut World, server_ip: Ipv4Addr) {
     );
 }
 
+/// CHECK tells what somebody changed in the pod; the next ADD makes it as it was.
+fn tampering_is_seen_and_mended(world: &mut World) {
+    let prev =
+        |world: &World| json!({"prevResult": {"ips": [{"address": address_of(world, "p3")}]}});
+    let changes = [
+        ("link set eth0 down", "eth0 is down"),
+        ("route del default", "default route"),
+        ("addr flush dev eth0", "has lost address"),
+        ("neigh flush dev eth0 nud permanent", "neighbour"),
+        ("link del eth0", "is missing"),
+    ];
+    for (change, told) in changes {
+        let words: Vec<&str> = change.split(' ').collect();
+        let done = world.command("ip", &world.path("p3")).args(words).status().unwrap();
+        assert!(done.success(), "{change}");
+        let (_, answer) = cni(world, "CHECK", "p3", prev(world));
+        assert_eq!(answer["code"], 102, "{change}: {answer}");
+        let message = answer["msg"].as_str().unwrap();
+        assert!(message.contains(told), "{change}: {message}");
+        // The address may be another: what is not in place is made anew.
+        assert_eq!(cni(world, "ADD", "p3", json!({})).0, 0, "after {change}");
+        assert_eq!(cni(world, "CHECK", "p3", prev(world)), (0, Value::Null), "after {change}");
+    }
+    // A device that somebody else made is left alone.
+    world.namespace("p4");
+    let words = ["link", "add", "eth0", "type", "veth", "peer", "name", "other"];
+    let done = world.command("ip", &world.path("p4")).args(words).status().unwrap();
+    assert!(done.success());
+    let refused = cni(world, "ADD", "p4", json!({})).1;
+    assert!(refused["msg"].as_str().unwrap().contains("which is not ours"), "{refused}");
+    let words = ["-br", "link", "show", "eth0"];
+    let still = world.command("ip", &world.path("p4")).args(words).output().unwrap();
+    assert!(still.status.success(), "the device of others is still there");
+}
+
 fn attachments_end(world: &mut World) {
     let prev = json!({"prevResult": {"ips": [{"address": "10.201.1.5/32"}]}});
     assert_eq!(cni(world, "CHECK", "p3", prev.clone()), (0, Value::Null));
+    tampering_is_seen_and_mended(world);
     assert_eq!(cni(world, "STATUS", "p3", json!({})).0, 0);
     let valid = json!({"cni.dev/valid-attachments": [
         {"containerID": "p1", "ifname": "eth0"}, {"containerID": "p2", "ifname": "eth0"}]});
