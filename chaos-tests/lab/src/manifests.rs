@@ -13,8 +13,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{Metadata, NamespaceResourceScope, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use skein_controlplane_core::manifest::{FileId, Format, ManifestSet};
-use skein_store_schema::{Namespace, PodName};
+use serde_json::json;
+use skein_controlplane_core::manifest::{FileId, Format, ManifestSet, Outcome, parse};
 
 /// A manifest larger than this is not one (Kubernetes itself refuses objects over 1.5 MiB; lists hold several).
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -139,8 +139,8 @@ impl Objects {
             ("apps/v1", "ReplicaSet") => self.run(origin, value, |o| &mut o.replica_sets),
             ("apps/v1", "StatefulSet") => self.run(origin, value, |o| &mut o.stateful_sets),
             ("apps/v1", "DaemonSet") => self.run(origin, value, |o| &mut o.daemon_sets),
-            ("v1", "Pod") => self.pods.extend(valid::<Pod>(value).ok()),
-            ("v1", "Service") => self.services.extend(valid::<Service>(value).ok()),
+            ("v1", "Pod") => self.pods.extend(taken::<Pod>(value)),
+            ("v1", "Service") => self.services.extend(taken::<Service>(value)),
             ("v1", "Namespace" | "Node") | ("discovery.k8s.io/v1", "EndpointSlice") => {}
             ("", _) | (_, "") => {}
             (_, list) if list.ends_with("List") && value["items"].is_array() => {
@@ -157,25 +157,48 @@ impl Objects {
     where
         T: DeserializeOwned + Metadata<Ty = ObjectMeta> + Resource<Scope = NamespaceResourceScope>,
     {
-        match valid::<T>(value) {
+        match runnable::<T>(value) {
             Ok(object) => list(self).push(object),
             Err(reason) => self.problems.push(format!("{origin}: {}: {reason}", T::KIND)),
         }
     }
 }
 
-/// An object whose name and namespace can be those of its pods.
-fn valid<T>(value: Value) -> Result<T, String>
+/// A workload whose pods the control plane will take: it is asked about one with the workload's own name and its
+/// template's labels.
+fn runnable<T>(value: Value) -> Result<T, String>
 where
     T: DeserializeOwned + Metadata<Ty = ObjectMeta>,
 {
+    let labels = value["spec"]["template"]["metadata"]["labels"].clone();
     let object = serde_json::from_value::<T>(value).map_err(|error| error.to_string())?;
     let meta = object.metadata();
-    let namespace = meta.namespace.as_deref().unwrap_or("default");
-    let name = meta.name.as_deref().ok_or("metadata.name: missing")?;
-    PodName::new(name).map_err(|error| format!("metadata.name: {error}"))?;
-    Namespace::new(namespace).map_err(|error| format!("metadata.namespace: {error}"))?;
-    Ok(object)
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "spec": {"containers": []},
+        "metadata": {"name": meta.name, "namespace": meta.namespace, "labels": labels},
+    });
+    match judged(&pod) {
+        None => Ok(object),
+        Some(reason) => Err(reason),
+    }
+}
+
+/// Why the control plane would refuse an object.
+fn judged(object: &Value) -> Option<String> {
+    parse(&object.to_string(), Format::Json).into_iter().find_map(|document| {
+        match document.outcome {
+            Outcome::Invalid { reason, .. } => Some(reason),
+            Outcome::Object(_) | Outcome::Foreign { .. } => None,
+        }
+    })
+}
+
+/// An object that the control plane takes too; it is the one who tells what is wrong with others.
+fn taken<T: DeserializeOwned>(value: Value) -> Option<T> {
+    match judged(&value) {
+        None => serde_json::from_value(value).ok(),
+        Some(_) => None,
+    }
 }
 
 /// The documents of a YAML stream with the line each begins on. Cut by hand, so that one broken document does not take
@@ -235,13 +258,16 @@ mod tests {
     }
 
     #[test]
-    fn a_workload_whose_name_cannot_be_a_pods_is_told_and_left_out() {
+    fn a_workload_whose_pods_would_be_refused_is_told_and_left_out() {
         let text = "\u{feff}%YAML 1.2\n---\napiVersion: apps/v1\nkind: Deployment\n\
-                    metadata: {name: ../../up}\n";
+                    metadata: {name: ../../up}\n---\napiVersion: apps/v1\nkind: DaemonSet\n\
+                    metadata: {name: a}\nspec: {selector: {}, template: {metadata: {labels: {a: \"b;c\"}}}}\n";
         let objects = loaded("up.yaml", text);
-        assert!(objects.deployments.is_empty());
-        assert_eq!(objects.problems.len(), 1, "{:?}", objects.problems);
-        assert!(objects.problems[0].starts_with("up.yaml:3: Deployment: metadata.name:"));
+        assert!(objects.deployments.is_empty() && objects.daemon_sets.is_empty(), "{objects:?}");
+        let problems = &objects.problems;
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].starts_with("up.yaml:3: Deployment: metadata.name:"), "{problems:?}");
+        assert!(problems[1].starts_with("up.yaml:7: DaemonSet: metadata.labels:"), "{problems:?}");
     }
 
     #[test]

@@ -65,10 +65,18 @@ fn ends(
         let asked = Asked { ip, port, protocol, src_port: FIRST_SRC_PORT + number };
         match follow(cluster, from, asked)? {
             End::Pod(pod) => *by.entry(pod).or_default() += 1,
+            End::Node(node) => *by.entry(host_pod(cluster, &node)?).or_default() += 1,
             other => bail!("a request to {ip}:{port} ended so: {other:?}"),
         }
     }
     Ok(by)
+}
+
+/// The pod that takes what ends at a node's own stack.
+fn host_pod(cluster: &Cluster, node: &str) -> Result<String> {
+    let mut pods = cluster.kubelet.pods().values();
+    let found = pods.find(|pod| pod.plan.host_network && pod.plan.node == node);
+    Ok(found.with_context(|| format!("no pod uses {node}'s network"))?.plan.key.to_string())
 }
 
 fn by_name(cluster: &Cluster, names: std::net::SocketAddr) -> Result<String> {
