@@ -292,6 +292,19 @@ fn services_get_addresses_that_stay() {
     assert_eq!(cluster_ip(&world, "e"), Some(a));
 }
 
+/// Another cluster's address, a node's, the world's: a service must not take them from everybody.
+#[test]
+fn an_address_outside_of_the_service_network_is_refused() {
+    let mut world = World::new();
+    for ip in ["172.18.0.1", "8.8.8.8"] {
+        world.file("s.yaml", &service("a", &format!("clusterIP: {ip}, ports: [{{port: 80}}]")));
+        let plan = world.settle();
+        let told = format!("its address {ip} is not in the service network 10.96.0.0/24");
+        assert_eq!(reasons(&plan.problems), [told]);
+        assert!(world.under(SERVICES).is_empty());
+    }
+}
+
 #[test]
 fn the_service_network_runs_out_with_a_report_for_each() {
     let mut world = World::new();

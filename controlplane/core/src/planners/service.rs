@@ -2,7 +2,9 @@
 //!
 //! An address is kept in the service's own key and nowhere else, so there is nothing that could
 //! disagree with it. A service that names its address gets it, unless another has it already; one
-//! that names none keeps what it has or gets a free address of the service network. Free ones are
+//! that names none keeps what it has or gets a free address of the service network. An address
+//! outside of that network is refused, as Kubernetes does: it could be a node's, the store's, or
+//! the world's, and the whole cluster would lose it to the service. Free ones are
 //! searched from a place that depends on the service's name, so that the same manifests get the
 //! same addresses in an empty store. The first addresses of the network are left to services that
 //! name theirs, as Kubernetes does.
@@ -167,6 +169,11 @@ impl<'a> Addresses<'a> {
     }
 
     fn give(&mut self, ip: Ipv4Addr, key: &ServiceKey) -> Result<Ipv4Addr, Refusal> {
+        if !self.network.contains(&ip) {
+            let network = self.network;
+            let reason = format!("its address {ip} is not in the service network {network}");
+            return Err(Refusal::Conflict(reason));
+        }
         match self.owners.get(&ip) {
             None => {
                 self.owners.insert(ip, key.clone());
