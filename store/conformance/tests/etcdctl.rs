@@ -79,7 +79,9 @@ async fn play(etcdctl: &Path, store: &Process, scenario: &Scenario) -> anyhow::R
     context.clear().await.map_err(|failure| anyhow::anyhow!("{failure}"))?;
     let base = context.revision().await.map_err(|failure| anyhow::anyhow!("{failure}"))?;
     let mut transcript = String::new();
-    let mut player = Player { etcdctl, address: store.address(), lease: String::new(), base };
+    let dir = tempfile::tempdir()?;
+    let mut player =
+        Player { etcdctl, dir: dir.path(), address: store.address(), lease: String::new(), base };
     let mut listener: Option<(&str, tokio::process::Child)> = None;
     for step in scenario.steps {
         match step {
@@ -103,6 +105,9 @@ async fn play(etcdctl: &Path, store: &Process, scenario: &Scenario) -> anyhow::R
 /// Runs commands of one scenario against one store.
 struct Player<'a> {
     etcdctl: &'a Path,
+    /// Where commands run: `snapshot save` replaces the file that it is told to write, whatever it
+    /// is, so a scenario names only files in here.
+    dir: &'a Path,
     address: String,
     /// The id that the last `lease grant` printed; `LEASE` in a command stands for it.
     lease: String,
@@ -115,7 +120,7 @@ impl Player<'_> {
         let mut command = tokio::process::Command::new(self.etcdctl);
         command.arg(format!("--endpoints={}", self.address));
         command.args(line.split_whitespace().map(|word| self.word(word)));
-        command.env_remove("ETCDCTL_ENDPOINTS").kill_on_drop(true);
+        command.current_dir(self.dir).env_remove("ETCDCTL_ENDPOINTS").kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
