@@ -25,5 +25,5 @@ mod tables;
 
 pub use config::Config;
 pub use plan::Plan;
-pub use planners::{Inputs, plan};
+pub use planners::{Inputs, Planner, plan};
 pub use tables::{Change, Tables};

@@ -122,6 +122,20 @@ impl Plan {
         self.claims.iter().chain(&self.puts).chain(&self.deletes)
     }
 
+    /// Takes over what a part of the planning came to.
+    pub(crate) fn add(&mut self, part: &Plan) {
+        self.claims.extend_from_slice(&part.claims);
+        self.puts.extend_from_slice(&part.puts);
+        self.deletes.extend_from_slice(&part.deletes);
+        self.waiting.extend_from_slice(&part.waiting);
+        self.problems.extend_from_slice(&part.problems);
+    }
+
+    /// How much there is of everything: grows with each thing that is not as it should be.
+    pub(crate) fn size(&self) -> usize {
+        self.len() + self.waiting.len() + self.problems.len()
+    }
+
     /// Wants a key to hold a value; nothing to do if it does.
     pub(crate) fn want<K: StoreKey>(&mut self, table: &StoreTable<K>, key: &K, value: &K::Value) {
         let reason = match table.value(key) {

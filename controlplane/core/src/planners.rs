@@ -8,9 +8,11 @@
 //!  Service ──> service ──> mesh <── slice <── EndpointSlice
 //! ```
 
+mod follow;
 mod identity;
 mod ip;
 mod ipam;
+mod memo;
 mod mesh;
 mod meta;
 mod node;
@@ -18,13 +20,18 @@ mod pod;
 mod service;
 mod slice;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use memo::{Memo, Seen};
+use skein_store_schema::{IdentityId, StoreKey};
+
 use crate::config::{Config, Seconds};
 use crate::object::ObjectRef;
 use crate::plan::{Plan, Unused};
 use crate::source::Snapshot;
 use crate::table::StoreTable;
 use crate::tables::Tables;
-use skein_store_schema::StoreKey;
 
 /// Everything that a plan depends on.
 #[derive(Clone, Debug)]
@@ -40,22 +47,61 @@ pub struct Inputs {
 
 /// Decides what is to be written now. Pure: equal inputs give equal plans.
 pub fn plan(inputs: &Inputs) -> Plan {
-    let mut plan = Plan::default();
-    meta::plan(inputs, &mut plan);
-    let blocks = ipam::plan(inputs, &mut plan);
-    let wanted = identity::wanted(inputs);
-    let identities = identity::plan(inputs, &wanted, &mut plan);
-    let pods = pod::plan(inputs, &wanted, &identities, &mut plan);
-    identity::collect(inputs, &pods, &identities, &mut plan);
-    let services = service::plan(inputs, &mut plan);
-    slice::plan(inputs, &mut plan);
-    mesh::plan(inputs, &services, &mut plan);
-    let nodes = node::plan(inputs, &blocks, &mut plan);
-    ip::plan(inputs, &nodes, &pods, &mut plan);
-    unreadable(inputs, &mut plan);
-    plan.waiting.sort();
-    plan.problems.sort();
-    plan
+    Planner::default().plan(inputs)
+}
+
+/// Plans again and again. What it remembers is how far the last planning still holds: its plans
+/// are those of [`plan`], and cost as much as has changed.
+#[derive(Debug, Default)]
+pub struct Planner {
+    config: Option<Config>,
+    services: service::Services,
+    slices: slice::Slices,
+    mesh: Memo<()>,
+    workloads: Memo<Workloads>,
+    nodes: Memo<node::Nodes>,
+    ips: Memo<()>,
+}
+
+/// What pods come to.
+#[derive(Debug)]
+struct Workloads {
+    identities: identity::Identities,
+    pods: pod::Pods,
+    used: BTreeSet<IdentityId>,
+}
+
+impl Planner {
+    /// The same as [`plan`].
+    pub fn plan(&mut self, inputs: &Inputs) -> Plan {
+        if self.config.as_ref() != Some(&inputs.config) {
+            *self = Planner { config: Some(inputs.config.clone()), ..Planner::default() };
+        }
+        let seen = Arc::new(Seen::of(inputs));
+        let mut plan = Plan::default();
+        meta::plan(inputs, &mut plan);
+        let blocks = ipam::plan(inputs, &mut plan);
+        let workloads = self.workloads.get(&seen, Seen::workloads, &mut plan, |plan| {
+            let wanted = identity::wanted(inputs);
+            let identities = identity::plan(inputs, &wanted, plan);
+            let pods = pod::plan(inputs, &wanted, &identities, plan);
+            Workloads { used: identity::used(&pods), identities, pods }
+        });
+        identity::collect(inputs, &workloads.used, &workloads.identities, &mut plan);
+        self.services.plan(inputs, &mut plan);
+        self.slices.plan(inputs, &mut plan);
+        let shared = self.services.shared();
+        self.mesh.get(&seen, Seen::mesh, &mut plan, |plan| mesh::plan(inputs, shared, plan));
+        let nodes =
+            self.nodes.get(&seen, Seen::nodes, &mut plan, |plan| node::plan(inputs, &blocks, plan));
+        self.ips.get(&seen, Seen::ips, &mut plan, |plan| {
+            ip::plan(inputs, &nodes, &workloads.pods, plan);
+        });
+        unreadable(inputs, &mut plan);
+        plan.waiting.sort();
+        plan.problems.sort();
+        plan
+    }
 }
 
 impl Inputs {

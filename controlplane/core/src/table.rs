@@ -1,6 +1,7 @@
 //! What the store holds of one kind, typed.
 
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use skein_store_schema::{SchemaError, StoreKey, StoreValue};
 
 /// A decoded value and the revision of its last change.
@@ -106,6 +107,31 @@ impl<K: StoreKey> StoreTable<K> {
 
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Calls `say` with every key that is not as it was in `before`, with its readable values then
+    /// and now. Costs as much as there are changes where this table grew out of the other.
+    pub fn changes<'a>(
+        &'a self,
+        before: &'a Self,
+        mut say: impl FnMut(&'a K, Option<&'a K::Value>, Option<&'a K::Value>),
+    ) {
+        for item in before.entries.diff(&self.entries) {
+            match item {
+                DiffItem::Add(key, new) => say(key, None, Some(&new.value)),
+                DiffItem::Update { old, new } => say(new.0, Some(&old.1.value), Some(&new.1.value)),
+                DiffItem::Remove(key, old) => say(key, Some(&old.value), None),
+            }
+        }
+        for item in before.unreadable.diff(&self.unreadable) {
+            let (DiffItem::Add(key, _)
+            | DiffItem::Update { new: (key, _), .. }
+            | DiffItem::Remove(key, _)) = item;
+            let readable = |table: &'a Self| table.value(key);
+            if readable(before).is_none() && readable(self).is_none() {
+                say(key, None, None);
+            }
+        }
     }
 
     /// Whether both share their contents: then they are equal. The reverse does not hold.

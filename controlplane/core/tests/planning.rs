@@ -410,6 +410,8 @@ mod properties {
         ReportNode(u8, u8),
         ReportEndpoint(u8, u8, u8, u8),
         Forget(usize),
+        Share(u8),
+        Meddle(usize, bool),
         Time(u16),
     }
 
@@ -424,6 +426,8 @@ mod properties {
             (1..6_u8, 0..4_u8, 0..8_u8, 0..6_u8)
                 .prop_map(|(n, block, ip, pod)| Step::ReportEndpoint(n, block, ip, pod)),
             (0..40_usize).prop_map(Step::Forget),
+            (0..4_u8).prop_map(Step::Share),
+            (0..20_usize, any::<bool>()).prop_map(|(n, gone)| Step::Meddle(n, gone)),
             (0..2000_u16).prop_map(Step::Time),
         ]
     }
@@ -463,6 +467,30 @@ mod properties {
                 let reports: Vec<String> = world.under("skein/agents/v1/");
                 if let Some(key) = reports.get(n) {
                     world.keys.remove(&format!("skein/agents/v1/{key}"));
+                }
+            }
+            // A service that other clusters may use, with its endpoints.
+            Step::Share(n) => {
+                let shared = service("g", "ports: [{port: 80}]").replace(
+                    "metadata: {",
+                    "metadata: {annotations: {service.cilium.io/global: 'true'}, ",
+                );
+                let slice = format!(
+                    "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+                     metadata: {{name: g-1, labels: {{kubernetes.io/service-name: g}}}}\n\
+                     addressType: IPv4\nports: [{{port: 8080}}]\nendpoints: [{{addresses: [10.1.0.{n}]}}]\n"
+                );
+                world.file("shared.yaml", &(shared + &slice));
+            }
+            // Someone else removes or overwrites what is ours.
+            Step::Meddle(n, gone) => {
+                let ours: Vec<String> = world.under("skein/state/");
+                if let Some(key) = ours.get(n).map(|key| format!("skein/state/{key}")) {
+                    if gone {
+                        world.keys.remove(&key);
+                    } else {
+                        world.put(&key, b"nonsense".to_vec());
+                    }
                 }
             }
             Step::Time(seconds) => world.now += u64::from(seconds),

@@ -110,10 +110,19 @@ pub(super) fn spread(bytes: &[u8]) -> u64 {
     bytes.iter().fold(OFFSET, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
 }
 
+/// The numbers that pods have.
+pub(super) fn used(pods: &Pods) -> BTreeSet<IdentityId> {
+    pods.values().map(|pod: &Pod| pod.identity).collect()
+}
+
 /// Frees numbers that no pod has used for the grace period.
-pub(super) fn collect(inputs: &Inputs, pods: &Pods, identities: &Identities, plan: &mut Plan) {
+pub(super) fn collect(
+    inputs: &Inputs,
+    used: &BTreeSet<IdentityId>,
+    identities: &Identities,
+    plan: &mut Plan,
+) {
     let table = &inputs.tables.identities;
-    let used: BTreeSet<IdentityId> = pods.values().map(|pod: &Pod| pod.identity).collect();
     for (key, labels) in table.iter() {
         let ours = key.id.cluster() == inputs.config.cluster_id && !key.id.is_reserved();
         if !ours || used.contains(&key.id) || !inputs.sources.complete {

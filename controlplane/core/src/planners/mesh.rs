@@ -12,17 +12,18 @@ use skein_store_schema::kinds::slice::Slice;
 use skein_store_schema::{Namespace, ServiceName};
 
 use super::Inputs;
-use super::service::Services;
+use super::service::Shared;
 use crate::object::{Kind, Object, ObjectRef, ServiceObject};
 use crate::plan::{Plan, Reason};
 
 type SlicesByService<'a> = BTreeMap<(&'a Namespace, &'a ServiceName), Vec<&'a Slice>>;
 
-pub(super) fn plan(inputs: &Inputs, services: &Services<'_>, plan: &mut Plan) {
+pub(super) fn plan(inputs: &Inputs, shared: &Shared, plan: &mut Plan) {
     let table = &inputs.tables.cluster_services;
-    if !services.shared.is_empty() {
+    if !shared.is_empty() {
         let slices = slices_by_service(inputs);
-        for (object, address) in &services.shared {
+        for (object, address) in shared.values() {
+            let Object::Service(object) = &**object else { continue };
             let value = cluster_service(inputs, object, *address, &slices);
             let key = ClusterServiceKey {
                 cluster: value.cluster.clone(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use skein_controlplane_core::manifest::{FileId, Format, ManifestSet};
 use skein_controlplane_core::plan::{Op, Plan, Unused};
-use skein_controlplane_core::{Change, Config, Inputs, Tables, check, plan};
+use skein_controlplane_core::{Change, Config, Inputs, Planner, Tables, check, plan};
 use skein_store_schema::{ClusterId, StoreKey, StoreValue};
 
 pub(crate) struct World {
@@ -14,6 +14,10 @@ pub(crate) struct World {
     pub(crate) manifests: ManifestSet,
     revision: i64,
     unused: Unused,
+    /// What a watcher of the keys knows, and the keys that it knows of.
+    tables: Tables,
+    seen: BTreeMap<String, (Vec<u8>, i64)>,
+    planner: Planner,
 }
 
 /// Plans until nothing is written; more rounds than this are a circle.
@@ -39,6 +43,9 @@ impl World {
             manifests: ManifestSet::default(),
             revision: 1,
             unused: Unused::new(),
+            tables: Tables::default(),
+            seen: BTreeMap::new(),
+            planner: Planner::default(),
         }
     }
 
@@ -68,14 +75,33 @@ impl World {
         tables
     }
 
+    /// The same as it grows for a watcher: what did not change is shared with what was before.
+    fn watched(&mut self) -> Tables {
+        for key in self.seen.keys().filter(|key| !self.keys.contains_key(*key)) {
+            self.tables.apply(key.as_bytes(), Change::Delete).unwrap();
+        }
+        for (key, (value, mod_revision)) in &self.keys {
+            if self.seen.get(key).is_none_or(|(_, seen)| seen != mod_revision) {
+                let change = Change::Put { value, mod_revision: *mod_revision };
+                self.tables.apply(key.as_bytes(), change).unwrap();
+            }
+        }
+        self.seen.clone_from(&self.keys);
+        self.tables.clone()
+    }
+
+    /// What is to be done: the same for whoever plans for the first time and for whoever remembers.
     pub(crate) fn plan(&mut self) -> Plan {
-        plan(&Inputs {
+        let inputs = Inputs {
             config: self.config.clone(),
             now: self.now,
             sources: self.manifests.snapshot(),
-            tables: self.tables(),
+            tables: self.watched(),
             unused: self.unused.clone(),
-        })
+        };
+        let fresh = plan(&inputs);
+        assert_eq!(self.planner.plan(&inputs), fresh);
+        fresh
     }
 
     pub(crate) fn apply(&mut self, plan: &Plan) {
