@@ -16,7 +16,8 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Answers one request.
 pub(crate) async fn answer(core: &Arc<Core>, method: &Method, uri: &Uri) -> Response<Body> {
-    if method != Method::GET && method != Method::HEAD {
+    let known = matches!(uri.path(), "/health" | "/version" | "/metrics");
+    if known && method != Method::GET && method != Method::HEAD {
         return reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "Method Not Allowed\n".into());
     }
     let query = Query(uri.query().unwrap_or_default());

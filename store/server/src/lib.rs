@@ -31,6 +31,7 @@ pub use data_dir::DataDirError;
 pub use driver::DriverError;
 pub use member::{Member, StartError};
 pub use net::tls::TlsError;
+pub use process::raise_max_open_files;
 pub use state::{ApplyError, RestoreError};
 
 /// The version of etcd whose API and behaviour this member shows to clients that ask.

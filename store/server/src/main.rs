@@ -14,6 +14,9 @@ fn main() -> ExitCode {
     for cli::Ignored { flag, why } in ignored {
         tracing::warn!(flag, why, "this flag has no effect");
     }
+    if let Err(error) = skein_store_server::raise_max_open_files() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
     match run(flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

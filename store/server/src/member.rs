@@ -23,6 +23,7 @@ use crate::driver::inbox::Inbox;
 use crate::driver::{Driver, DriverError, Snapshotter};
 use crate::log::{Log, LogError, LogOptions, SEGMENT_BYTES};
 use crate::metrics::Metrics;
+use crate::net::admission::Admission;
 use crate::net::tls::TlsError;
 use crate::net::{Listener, tls};
 use crate::snapshot_file::{self, Position, SnapshotError};
@@ -251,13 +252,16 @@ impl Opened {
         let mut serving = JoinSet::new();
         let metrics_addresses = metrics.iter().map(|listener| listener.address).collect();
         let app = ClientApp::new(Arc::clone(&core));
+        let places = Admission::of_clients();
         for listener in clients {
-            let stop = stopping.clone();
-            serving.spawn(listener.serve(app.clone(), config.max_concurrent_streams, stop));
+            let (stop, places) = (stopping.clone(), places.clone());
+            let streams = config.max_concurrent_streams;
+            serving.spawn(listener.serve(app.clone(), streams, places, stop));
         }
         for listener in metrics {
             let app = MetricsApp(Arc::clone(&core));
-            serving.spawn(listener.serve(app, config.max_concurrent_streams, stopping.clone()));
+            let (stop, places) = (stopping.clone(), Admission::of_metrics());
+            serving.spawn(listener.serve(app, config.max_concurrent_streams, places, stop));
         }
         for waker in core.state.wakers() {
             let mut stop = stopping.clone();

@@ -1,5 +1,7 @@
 //! Listening: TCP, TLS, HTTP/1.1 and HTTP/2 on one port.
 
+pub(crate) mod admission;
+mod first_bytes;
 pub(crate) mod tls;
 
 use std::convert::Infallible;
@@ -13,11 +15,14 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::ListenUrl;
+use admission::{Admission, Trouble};
+use first_bytes::FirstBytes;
 
 /// Time for a TLS handshake, so that silent peers do not gather.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,6 +36,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Idle time after which a connection is probed, and time for the answer; as etcd.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2 * 60 * 60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Silence after which the kernel probes a connection and time between probes, in seconds, and how
+/// many may stay unanswered: a peer that vanished is noticed within three minutes, as by etcd.
+const TCP_KEEPALIVE_SECONDS: u32 = 15;
+const TCP_KEEPALIVE_PROBES: u32 = 9;
 
 /// Bytes that one HTTP/2 stream may have in flight towards this server: a whole request of the
 /// default size limit in one go.
@@ -78,28 +88,45 @@ impl Listener {
         self,
         app: A,
         max_streams: u32,
+        admission: Admission,
         mut stop: watch::Receiver<bool>,
     ) {
         let server = Arc::new(http_server(max_streams));
         let connections = GracefulShutdown::new();
+        let (mut crowded, mut refused) = (Trouble::default(), Trouble::default());
         loop {
-            let accepted = tokio::select! {
+            let (place, accepted) = tokio::select! {
                 // Dropping an accept loses no connection: the kernel keeps it queued.
                 _ = stop.wait_for(|stop| *stop) => break,
-                accepted = self.socket.accept() => accepted,
+                next = self.next(&admission, &mut crowded) => next,
             };
-            let Ok((stream, _)) = accepted else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    refused.log(&format!("cannot accept connections: {error}"));
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
             };
             let watcher = connections.watcher();
             let (tls, server, app) = (self.tls.clone(), Arc::clone(&server), app.clone());
             tokio::spawn(async move {
                 // A connection that breaks is its client's business.
                 drop(connection(stream, tls, &server, app, watcher).await);
+                drop(place);
             });
         }
         drop(tokio::time::timeout(DRAIN_TIMEOUT, connections.shutdown()).await);
+    }
+
+    /// The next connection, with its place.
+    async fn next(
+        &self,
+        admission: &Admission,
+        crowded: &mut Trouble,
+    ) -> (OwnedSemaphorePermit, io::Result<(TcpStream, SocketAddr)>) {
+        let place = admission.enter(crowded).await;
+        (place, self.socket.accept().await)
     }
 }
 
@@ -111,21 +138,29 @@ async fn connection<A: App>(
     watcher: hyper_util::server::graceful::Watcher,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
+    keep_alive(&stream)?;
     let service = hyper::service::service_fn(move |request| {
         let app = app.clone();
         async move { Ok::<_, Infallible>(app.answer(request).await) }
     });
     match tls {
         None => {
-            let serving = server.serve_connection(TokioIo::new(stream), service);
+            let serving = server.serve_connection(TokioIo::new(FirstBytes::new(stream)), service);
             watcher.watch(serving.into_owned()).await
         }
         Some(tls) => {
             let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
-            let serving = server.serve_connection(TokioIo::new(stream), service);
+            let serving = server.serve_connection(TokioIo::new(FirstBytes::new(stream)), service);
             watcher.watch(serving.into_owned()).await
         }
     }
+}
+
+fn keep_alive(stream: &TcpStream) -> nix::Result<()> {
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &TCP_KEEPALIVE_SECONDS)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &TCP_KEEPALIVE_SECONDS)?;
+    setsockopt(stream, sockopt::TcpKeepCount, &TCP_KEEPALIVE_PROBES)
 }
 
 fn http_server(max_streams: u32) -> auto::Builder<TokioExecutor> {

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 /// Usage of resources; a field that cannot be read is 0.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ProcessUsage {
@@ -42,6 +44,24 @@ fn status_kib(field: &str) -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+/// Raises this process's limit of open files as far as it may go by itself: defaults are made for
+/// programs that use select(2), and a connection takes a file.
+///
+/// # Errors
+/// The kernel's; the limit stays as it was.
+pub fn raise_max_open_files() -> std::io::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
+}
+
+/// The limit of open files in force.
+pub(crate) fn max_open_files() -> usize {
+    /// What Linux gives a process by default.
+    const DEFAULT: usize = 1024;
+    let limit = getrlimit(Resource::RLIMIT_NOFILE);
+    limit.map_or(DEFAULT, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX))
 }
 
 fn max_files() -> Option<u64> {

@@ -99,19 +99,37 @@ pub fn watch_everything() -> WatchCreateRequest {
 /// A member as a process of its own.
 pub struct Process {
     child: Child,
+    lines: std::sync::mpsc::Receiver<String>,
     pub url: String,
 }
 
 impl Process {
     /// Starts `skein-store` and waits until it says that it is ready.
     pub fn start(dir: &Path, more: &[&str]) -> Self {
-        let mut process = Self { child: Self::spawn(dir, more), url: String::new() };
-        let stderr = process.child.stderr.take().expect("it is piped");
-        let (line, ready) = std::sync::mpsc::channel();
+        Self::ready(Self::spawn(dir, more))
+    }
+
+    /// The same with a limit of open files that it cannot raise.
+    pub fn start_with_open_files(dir: &Path, files: u32) -> Self {
+        let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(limited).arg(env!("CARGO_BIN_EXE_skein-store"));
+        Self::ready(Self::spawn_as(shell, dir, &[]))
+    }
+
+    /// What it has logged since the last call.
+    pub fn logged(&self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+
+    fn ready(mut child: Child) -> Self {
+        let stderr = child.stderr.take().expect("it is piped");
+        let (line, lines) = std::sync::mpsc::channel();
+        let mut process = Self { child, lines, url: String::new() };
         std::thread::spawn(move || {
             use std::io::BufRead;
             for text in std::io::BufReader::new(stderr).lines().map_while(Result::ok) {
-                // The receiver has what it wants after the first match.
+                // Nobody listens any more when the test is over.
                 let _ = line.send(text);
             }
         });
@@ -119,7 +137,8 @@ impl Process {
         let mut seen = String::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let text = ready.recv_timeout(left).unwrap_or_else(|_| panic!("not ready: {seen}"));
+            let text =
+                process.lines.recv_timeout(left).unwrap_or_else(|_| panic!("not ready: {seen}"));
             if text.contains("ready to serve client requests") {
                 let url = text.split("\"urls\":\"").nth(1).and_then(|rest| rest.split('"').next());
                 url.expect("the line names the URL").clone_into(&mut process.url);
@@ -136,7 +155,11 @@ impl Process {
     }
 
     fn spawn(dir: &Path, more: &[&str]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_skein-store"))
+        Self::spawn_as(Command::new(env!("CARGO_BIN_EXE_skein-store")), dir, more)
+    }
+
+    fn spawn_as(mut command: Command, dir: &Path, more: &[&str]) -> Child {
+        command
             .arg("--data-dir")
             .arg(dir)
             .args(["--listen-client-urls", "http://127.0.0.1:0"])
