@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/client/v3/mirror"
 	"go.etcd.io/etcd/client/v3/namespace"
 	"go.etcd.io/etcd/client/v3/ordering"
+	"google.golang.org/grpc/status"
 )
 
 var _ = add("kv: put options and their errors", func(t *T) {
@@ -133,10 +134,13 @@ var _ = add("kv: big values", func(t *T) {
 })
 
 var _ = add("kv: a request size limit of one's own", func(t *T) {
-	for _, size := range []int{5_000, 10_500, 600_000} {
+	for _, size := range []int{5_000, 10_500} {
 		_, err := t.cli.Put(t.ctx, "k", strings.Repeat("v", size))
 		t.say("%d bytes: %v", size, err)
 	}
+	// Beyond what gRPC takes in at all: each implementation has words of its own.
+	_, err := t.cli.Put(t.ctx, "k", strings.Repeat("v", 600_000))
+	t.say("600000 bytes: %v", status.Code(err))
 }, "--max-request-bytes=10000")
 
 var _ = add("txn: sizes, nesting, duplicates", func(t *T) {
