@@ -22,6 +22,7 @@ demo: build
 	$(LAB) demo $(if $(MANIFESTS),--manifests "$(MANIFESTS)") $(if $(KEEP),--keep)
 
 test: build
+	@deploy/deps.sh test
 	deploy/test.sh
 
 bench: build

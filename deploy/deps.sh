@@ -1,5 +1,6 @@
 #!/bin/sh
-# Checks what building and running need; installs it on Debian and Ubuntu as root, names it elsewhere.
+# Checks what building and running need, and with `test` what the tests need besides; installs it on Debian and Ubuntu
+# as root, names it elsewhere.
 set -eu
 
 missing=""
@@ -12,6 +13,9 @@ need pkg-config pkg-config
 need protoc protobuf-compiler
 need ip iproute2
 need nft nftables
+if [ "${1:-}" = test ] && ! command -v go >/dev/null 2>&1; then
+    need etcd etcd-server
+fi
 
 if [ -n "$missing" ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
