@@ -15,6 +15,7 @@ need ip iproute2
 need nft nftables
 if [ "${1:-}" = test ] && ! command -v go >/dev/null 2>&1; then
     need etcd etcd-server
+    need etcdctl etcd-client
 fi
 
 if [ -n "$missing" ]; then
