@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use skein_controlplane_core::manifest::{FileId, Format, ManifestSet};
 use skein_controlplane_core::plan::{Op, Plan, Unused};
-use skein_controlplane_core::{Change, Config, Inputs, Tables, plan};
+use skein_controlplane_core::{Change, Config, Inputs, Planner, Tables, plan};
 use skein_store_schema::kinds::endpoint_report::{EndpointReport, EndpointReportKey};
 use skein_store_schema::kinds::node_report::{NodeReport, NodeReportKey, RoutingMode};
 use skein_store_schema::{ClusterId, MacAddr, StoreKey, StoreValue};
@@ -29,6 +29,7 @@ fn main() {
     inputs.sources = set.snapshot();
     fill(&mut inputs, "services and slices");
     rest(&inputs, "services and slices");
+    one_service(&mut inputs, &mut set, "services and slices");
 
     put(&mut set, "nodes.yaml", &nodes());
     put(&mut set, "pods.yaml", &pods());
@@ -37,13 +38,8 @@ fn main() {
     report(&mut inputs);
     fill(&mut inputs, "reports");
     rest(&inputs, "everything");
-    put(
-        &mut set,
-        "one.yaml",
-        "apiVersion: v1\nkind: Service\nmetadata: {name: one}\nspec: {ports: [{port: 1}]}\n",
-    );
-    inputs.sources = set.snapshot();
-    rest(&inputs, "everything and one new service");
+    one_service(&mut inputs, &mut set, "everything");
+    one_pod(&mut inputs, &mut set);
 }
 
 fn inputs() -> Inputs {
@@ -177,5 +173,53 @@ fn rest(inputs: &Inputs, what: &str) {
         })
         .collect();
     times.sort();
-    println!("plan at rest, {what}: median {:?}, worst {:?}", times[RUNS / 2], times[RUNS - 1]);
+    println!(
+        "plan at rest for the first time, {what}: median {:?}, worst {:?}",
+        times[RUNS / 2],
+        times[RUNS - 1]
+    );
+}
+
+/// What a change of one service costs whoever has planned before.
+fn one_service(inputs: &mut Inputs, set: &mut ManifestSet, beside: &str) {
+    let edit = |port: usize| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: one}}\n\
+             spec: {{ports: [{{port: {port}}}]}}\n"
+        )
+    };
+    edits(inputs, set, &format!("one service beside {beside}"), edit);
+}
+
+fn one_pod(inputs: &mut Inputs, set: &mut ManifestSet) {
+    let edit = |n: usize| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: one, labels: {{app: a{n}}}}}\n\
+             spec: {{nodeName: n1, containers: []}}\n"
+        )
+    };
+    edits(inputs, set, "one pod beside everything", edit);
+}
+
+/// The plan for each edit, and the empty one once it is written.
+fn edits(inputs: &mut Inputs, set: &mut ManifestSet, what: &str, edit: impl Fn(usize) -> String) {
+    let mut planner = Planner::default();
+    planner.plan(inputs);
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    for n in 1..=RUNS {
+        put(set, "one.yaml", &edit(n));
+        inputs.sources = set.snapshot();
+        let begun = Instant::now();
+        let next = planner.plan(inputs);
+        first.push(begun.elapsed());
+        assert!(!next.is_empty());
+        apply(inputs, &next);
+        let begun = Instant::now();
+        assert!(planner.plan(inputs).is_empty());
+        second.push(begun.elapsed());
+    }
+    first.sort();
+    second.sort();
+    let middle = RUNS / 2;
+    println!("{what}: plan median {:?}, once written {:?}", first[middle], second[middle]);
 }

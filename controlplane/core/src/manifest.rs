@@ -75,6 +75,9 @@ impl Fault {
 }
 
 fn parse_chunk(chunk: &Chunk<'_>, documents: &mut Vec<Document>) {
+    if let Some(document) = parse_at_once(chunk) {
+        return documents.push(document);
+    }
     let head = match decode::head(chunk) {
         Ok(Some(head)) => head,
         Ok(None) => return,
@@ -95,6 +98,16 @@ fn parse_chunk(chunk: &Chunk<'_>, documents: &mut Vec<Document>) {
             })
         })
     }));
+}
+
+/// Most documents are valid objects whose first lines tell the kind: these need no reading of the
+/// head before. `None` when this is none of them.
+fn parse_at_once(chunk: &Chunk<'_>) -> Option<Document> {
+    // Decoding fails unless the document says the same kind.
+    let raw = decode::object(chunk, Some(decode::kind_at_a_glance(chunk)?)).ok()?;
+    let object = convert::object(raw).ok()?;
+    let line = chunk.lines_before + chunk.first_line();
+    Some(Document { line, outcome: Outcome::Object(Arc::new(object)) })
 }
 
 fn parse_item(item: decode::Item) -> Document {

@@ -61,6 +61,11 @@ impl Objects {
     pub fn ptr_eq(&self, other: &Objects) -> bool {
         self.0.iter().zip(&other.0).all(|(a, b)| a.ptr_eq(b))
     }
+
+    /// Whether both hold the same. What they share is not looked at.
+    pub fn same(&self, other: &Objects) -> bool {
+        self.0.iter().zip(&other.0).all(|(a, b)| a.diff(b).next().is_none())
+    }
 }
 
 /// Where something stands.

@@ -155,9 +155,20 @@ fn session_config(args: &Args, urls: &[String]) -> Result<SessionConfig> {
     let mut config = SessionConfig::new(urls);
     if let Some(ca) = &args.store_cacert {
         let (cert, key) = (args.store_cert.as_deref(), args.store_key.as_deref());
-        config.tls = Some(TlsConfig::from_files(ca, cert, key).context("TLS for the store")?);
+        let mut tls = TlsConfig::from_files(ca, cert, key).context("TLS for the store")?;
+        // The embedded store is reached by address; its certificate may hold its name alone.
+        let advertised = args.advertise_client_urls.iter().find_map(|url| host_of(url));
+        tls.server_name = advertised.filter(|_| args.store_endpoints.is_empty());
+        config.tls = Some(tls);
     }
     Ok(config)
+}
+
+/// The host of an https URL.
+fn host_of(url: &str) -> Option<String> {
+    let authority = url.strip_prefix("https://")?.split('/').next()?;
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    Some(host.trim_start_matches('[').trim_end_matches(']').to_owned())
 }
 
 /// Names the process in the election. With an embedded store the name stays over restarts: the

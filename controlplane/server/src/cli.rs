@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Parser, ValueEnum};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use ipnet::Ipv4Net;
 use skein_controlplane_core::Config;
 use skein_store_schema::{ClusterId, ClusterName, PoolName};
@@ -17,8 +17,14 @@ Examples:
   Against an etcd or skein-store that runs elsewhere:
     skein-controlplane --store-endpoints 10.0.0.1:2379,10.0.0.2:2379 --manifests ./deploy/examples
 
+  With the store inside, for clients with certificates only:
+    skein-controlplane --data-dir /var/lib/skein --manifests /etc/skein/manifests \\
+      --listen-client-urls https://10.0.0.1:2379 --cert-file store.pem --key-file store.key \\
+      --client-cert-auth --trusted-ca-file ca.pem \\
+      --store-cacert ca.pem --store-cert controlplane.pem --store-key controlplane.key
+
   What it is doing, what it waits for and what is wrong with the manifests:
-    curl -s localhost:9963/status";
+    skein-controlplane status";
 
 /// Plans the state of a Skein cluster and writes it to the store.
 ///
@@ -27,7 +33,11 @@ Examples:
 /// nodes, addresses, services, slices and pods for the agents. Several may run: one is elected.
 #[derive(Debug, Parser)]
 #[command(name = "skein-controlplane", version, after_help = EXAMPLES)]
+#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Folder of manifests (.yaml, .yml, .json), read with its subfolders and watched. May be
     /// given more than once; where two define one object, the first wins.
     #[arg(long = "manifests", value_name = "DIR", required = true)]
@@ -59,12 +69,31 @@ pub struct Args {
     #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', conflicts_with = "data_dir")]
     pub store_endpoints: Vec<String>,
 
-    /// Authority that the external store's certificate must come from, PEM.
-    #[arg(long, value_name = "FILE", requires = "store_endpoints")]
+    /// Certificate chain of the embedded store, PEM; needed where it listens on https addresses.
+    #[arg(long, value_name = "FILE", requires = "key_file", conflicts_with = "store_endpoints")]
+    pub cert_file: Option<PathBuf>,
+
+    /// Key of that certificate, PEM.
+    #[arg(long, value_name = "FILE", requires = "cert_file", conflicts_with = "store_endpoints")]
+    pub key_file: Option<PathBuf>,
+
+    /// Demand certificates from clients of the embedded store, issued by --trusted-ca-file.
+    #[arg(long, action = ArgAction::Set, default_value = "false", default_missing_value = "true",
+          num_args = 0..=1, require_equals = true, value_name = "BOOL",
+          conflicts_with = "store_endpoints")]
+    pub client_cert_auth: bool,
+
+    /// Authorities of clients' certificates, PEM; clients of the embedded store must then have one.
+    #[arg(long, value_name = "FILE", requires = "cert_file", conflicts_with = "store_endpoints")]
+    pub trusted_ca_file: Option<PathBuf>,
+
+    /// Authority that the store's certificate must come from, PEM. With the embedded store too: the
+    /// control plane is a client of its own store, and speaks to its https addresses if this is given.
+    #[arg(long, value_name = "FILE")]
     pub store_cacert: Option<PathBuf>,
 
-    /// Certificate shown to the external store, PEM.
-    #[arg(long, value_name = "FILE", requires = "store_key")]
+    /// Certificate that the control plane shows to the store, PEM.
+    #[arg(long, value_name = "FILE", requires_all = ["store_key", "store_cacert"])]
     pub store_cert: Option<PathBuf>,
 
     /// Key of that certificate, PEM.
@@ -108,6 +137,34 @@ pub struct Args {
     pub log_format: LogFormat,
 }
 
+/// What to do instead of running a control plane.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Tell what a running control plane is doing, what it waits for and what is wrong
+    Status(StatusArgs),
+}
+
+/// Flags of `skein-controlplane status`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StatusArgs {
+    /// Where the running control plane serves /status: its own --metrics-addr.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9963")]
+    pub metrics_addr: SocketAddr,
+
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// How a status is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
 /// How logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -133,6 +190,48 @@ impl Args {
         };
         config.check().context("flags contradict each other")?;
         ensure!(!self.manifests.is_empty(), "no folder of manifests is given");
+        self.check_tls()?;
         Ok(config)
+    }
+
+    /// What clap cannot say of the flags for TLS.
+    fn check_tls(&self) -> Result<()> {
+        ensure!(
+            !self.client_cert_auth || self.trusted_ca_file.is_some(),
+            "--client-cert-auth needs --trusted-ca-file"
+        );
+        if !self.store_endpoints.is_empty() {
+            return Ok(());
+        }
+        let secure = |url: &&String| url.starts_with("https://");
+        let (some, all) = (
+            self.listen_client_urls.iter().any(|url| secure(&url)),
+            self.listen_client_urls.iter().all(|url| secure(&url)),
+        );
+        ensure!(
+            !some || self.cert_file.is_some(),
+            "https addresses in --listen-client-urls need --cert-file and --key-file"
+        );
+        ensure!(
+            some || self.cert_file.is_none(),
+            "--cert-file is of no use: no address in --listen-client-urls is https"
+        );
+        ensure!(
+            some || self.store_cacert.is_none(),
+            "--store-cacert is of no use: no address in --listen-client-urls is https"
+        );
+        ensure!(
+            !all || self.store_cacert.is_some(),
+            "the control plane is a client of its own store: with https addresses only, it needs \
+             --store-cacert, the authority of --cert-file"
+        );
+        ensure!(
+            self.store_cacert.is_none()
+                || self.trusted_ca_file.is_none()
+                || self.store_cert.is_some(),
+            "the control plane is a client of its own store, which demands certificates: it needs \
+             --store-cert and --store-key, issued by --trusted-ca-file"
+        );
+        Ok(())
     }
 }

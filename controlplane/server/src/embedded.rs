@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use skein_store_server::{AutoCompaction, Member, MemberConfig};
+use skein_store_server::{AutoCompaction, Member, MemberConfig, TlsConfig};
 
 use crate::cli::Args;
 
@@ -13,7 +13,11 @@ use crate::cli::Args;
 const HISTORY_KEPT: Duration = Duration::from_secs(600);
 
 /// A store member that lives and dies with the control plane.
-pub(crate) struct Embedded(Member);
+pub(crate) struct Embedded {
+    member: Member,
+    /// Whether this process speaks to its https addresses or to the others.
+    secure: bool,
+}
 
 impl Embedded {
     /// Starts it, unless the flags name an external store.
@@ -30,19 +34,27 @@ impl Embedded {
             urls.collect::<Result<_, _>>().context("--listen-client-urls")?;
         config.advertise_client_urls.clone_from(&args.advertise_client_urls);
         config.auto_compaction = AutoCompaction::Periodic(HISTORY_KEPT);
+        config.tls =
+            args.cert_file.clone().zip(args.key_file.clone()).map(|(cert_file, key_file)| {
+                TlsConfig { cert_file, key_file, trusted_ca_file: args.trusted_ca_file.clone() }
+            });
         let member = Member::start(config).await.context("the embedded store cannot start")?;
-        Ok(Some(Embedded(member)))
+        Ok(Some(Embedded { member, secure: args.store_cacert.is_some() }))
     }
 
     /// Its URLs as this process reaches them: a wildcard address is no destination.
     pub(crate) fn urls(&self) -> Vec<String> {
-        let url = |address| format!("http://{}", destination(address));
-        self.0.client_addresses().into_iter().map(url).collect()
+        let listened = self.member.client_urls().into_iter().zip(self.member.client_addresses());
+        let scheme = if self.secure { "https" } else { "http" };
+        listened
+            .filter(|(url, _)| url.starts_with("https://") == self.secure)
+            .map(|(_, address)| format!("{scheme}://{}", destination(address)))
+            .collect()
     }
 
     /// Returns when it has stopped by itself.
     pub(crate) async fn failed(&self) {
-        self.0.failed().await;
+        self.member.failed().await;
     }
 
     /// Stops it.
@@ -50,7 +62,7 @@ impl Embedded {
     /// # Errors
     /// Why it had stopped by itself, or why its log could not be closed.
     pub(crate) async fn shutdown(self) -> Result<()> {
-        self.0.shutdown().await.context("embedded store")
+        self.member.shutdown().await.context("embedded store")
     }
 }
 

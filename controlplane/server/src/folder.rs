@@ -19,7 +19,6 @@ mod watcher;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use skein_controlplane_core::manifest::ManifestSet;
@@ -42,8 +41,6 @@ const SETTLE_NEW_FOLDER: Duration = Duration::from_millis(100);
 const RESCAN_EVERY: Duration = Duration::from_secs(30);
 /// Full scan while a folder is missing or unreadable: it should be taken up soon after it appears.
 const RESCAN_UNREADABLE: Duration = Duration::from_secs(1);
-/// How long the thread sleeps at most before it looks whether it should stop.
-const STOP_CHECK: Duration = Duration::from_millis(200);
 
 /// Folders of manifests as a [`Source`].
 #[derive(Debug)]
@@ -70,20 +67,28 @@ impl Source for FolderSource {
         stop: CancellationToken,
     ) -> SourceTask {
         Box::pin(async move {
-            let thread = tokio::task::spawn_blocking(move || follow(self.roots, &out, &stop));
+            let watcher = Watcher::new()?;
+            let (waker, stopped) = (watcher.waker(), stop.clone());
+            let mut thread =
+                tokio::task::spawn_blocking(move || follow(watcher, self.roots, &out, &stop));
+            tokio::select! {
+                // Neither arm holds anything: the thread is waited for below.
+                ended = &mut thread => return ended.map_err(|_| SourceError::Panicked)?,
+                () = stopped.cancelled() => waker.wake(),
+            }
             thread.await.map_err(|_| SourceError::Panicked)?
         })
     }
 }
 
 fn follow(
+    mut watcher: Watcher,
     roots: Vec<PathBuf>,
     out: &watch::Sender<Option<Snapshot>>,
     stop: &CancellationToken,
 ) -> Result<(), SourceError> {
-    let mut watcher = Watcher::new()?;
     let mut agenda = Agenda::new(Instant::now());
-    let mut scanner = Scanner::new(roots);
+    let mut scanner = Scanner::new(roots, stop.clone());
     let mut set = ManifestSet::default();
     while !stop.is_cancelled() {
         let now = Instant::now();
@@ -103,16 +108,18 @@ fn follow(
             agenda.next_rescan = now + RESCAN_EVERY;
             looked = true;
         }
+        if stop.is_cancelled() {
+            // A scan that was cut short has not seen everything.
+            break;
+        }
         if looked {
             if set.unreadable_folders().next().is_some() {
                 agenda.next_rescan = agenda.next_rescan.min(now + RESCAN_UNREADABLE);
             }
             publish(out, set.snapshot());
         }
-        match watcher.next(agenda.sleep(Instant::now())) {
-            Ok(notice) => agenda.note(notice, Instant::now()),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => agenda.next_rescan = Instant::now(),
+        if let Some(notice) = watcher.next(agenda.sleep(Instant::now())) {
+            agenda.note(notice, Instant::now());
         }
     }
     Ok(())
@@ -131,7 +138,7 @@ fn publish(out: &watch::Sender<Option<Snapshot>>, new: Snapshot) {
 }
 
 fn same(old: &Snapshot, new: &Snapshot) -> bool {
-    (old.objects.ptr_eq(&new.objects) || old.objects == new.objects)
+    old.objects.same(&new.objects)
         && old.held == new.held
         && old.complete == new.complete
         && old.problems == new.problems
@@ -156,6 +163,7 @@ impl Agenda {
             Notice::Writing(path) => self.set(path, now + SETTLE_WRITING),
             Notice::NewFolder(path) => self.set(path, now + SETTLE_NEW_FOLDER),
             Notice::Lost => self.next_rescan = now,
+            Notice::Wake => {}
         }
     }
 
@@ -184,7 +192,7 @@ impl Agenda {
             .min()
             .copied()
             .map_or(self.next_rescan, |at| at.min(self.next_rescan));
-        next.saturating_duration_since(now).min(STOP_CHECK)
+        next.saturating_duration_since(now)
     }
 }
 

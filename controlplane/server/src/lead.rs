@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use skein_controlplane_core::plan::Unused;
 use skein_controlplane_core::source::Snapshot;
-use skein_controlplane_core::{Change, Config, Inputs, Plan, Tables, check, plan};
+use skein_controlplane_core::{Change, Config, Inputs, Plan, Planner, Tables, check};
 use skein_store_client::{
     Change as StoreChange, ClientError, Leadership, Session, SyncEvent, WatchStream,
 };
@@ -71,6 +71,7 @@ impl Term<'_> {
             fence: leadership.fence().clone(),
             lease: leadership.lease().id(),
             metrics: self.metrics.clone(),
+            stop: self.stop.clone(),
         };
         let mut mirror = Mirror::default();
         let mut rounds = Rounds::new(Instant::now());
@@ -154,8 +155,8 @@ impl Term<'_> {
             unused: std::mem::take(&mut rounds.unused),
         };
         let begun = Instant::now();
-        // Planning a large cluster takes tens of milliseconds that other tasks should not wait for.
-        let plan = tokio::task::block_in_place(|| plan(&inputs));
+        // The first planning of a large cluster takes long, and other tasks should not wait for it.
+        let plan = tokio::task::block_in_place(|| rounds.planner.plan(&inputs));
         let took = begun.elapsed().as_secs_f64();
         self.metrics.planned(took);
         self.board.plan(&plan, &inputs.tables, took * 1e3);
@@ -202,6 +203,8 @@ impl Term<'_> {
                 rounds.done();
                 Ok(())
             }
+            // What is left is for the next leader to plan.
+            Err(WriteError::Stopped) => Ok(()),
             Err(WriteError::Fenced) => {
                 warn!("another process leads now");
                 Err(WriteEnd::Fenced)
@@ -312,6 +315,7 @@ impl Mirror {
 struct Rounds {
     source: Option<Snapshot>,
     unused: Unused,
+    planner: Planner,
     /// Since when something has changed that was not planned for.
     dirty: Option<Instant>,
     /// When time alone calls for a round.
@@ -326,6 +330,7 @@ impl Rounds {
         Rounds {
             source: None,
             unused: Unused::new(),
+            planner: Planner::default(),
             dirty: None,
             wake: None,
             not_before: now,

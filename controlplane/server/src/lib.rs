@@ -10,6 +10,7 @@ pub mod folder;
 pub mod http;
 pub mod lead;
 pub mod metrics;
+pub mod report;
 pub mod source;
 pub mod status;
 pub mod writer;

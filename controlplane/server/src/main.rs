@@ -4,18 +4,24 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use skein_controlplane_server::cli::LogFormat;
-use skein_controlplane_server::{App, Args};
+use skein_controlplane_server::cli::{Command, LogFormat};
+use skein_controlplane_server::{App, Args, report};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(Command::Status(args)) = &args.command {
+        return told(report::run(args));
+    }
     start_logging(args.log_format);
-    match run(&args) {
+    told(run(&args).inspect_err(|error| tracing::error!("{error:#}")))
+}
+
+fn told(outcome: Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
             eprintln!("skein-controlplane: {error:#}");
             ExitCode::FAILURE
         }

@@ -11,6 +11,7 @@ use futures::future::join_all;
 use skein_controlplane_core::Plan;
 use skein_controlplane_core::plan::{Op, Reason, Write};
 use skein_store_client::{ClientError, Compare, Fence, LeaseId, Op as StoreOp, Session, Txn};
+use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
@@ -29,6 +30,8 @@ pub enum WriteError {
     Fenced,
     #[error("{key} was changed by someone else, or is not up to date here")]
     Conflict { key: String },
+    #[error("asked to stop before everything was written")]
+    Stopped,
     #[error(transparent)]
     Store(ClientError),
 }
@@ -40,6 +43,8 @@ pub struct Writer {
     pub fence: Fence,
     pub lease: LeaseId,
     pub metrics: Arc<Metrics>,
+    /// Ends a long plan after the transaction that is on its way.
+    pub stop: CancellationToken,
 }
 
 /// Where the keys of a plan were written.
@@ -59,6 +64,7 @@ impl Writer {
     /// See [`WriteError`]; later parts of the plan were not tried.
     pub async fn write(&self, plan: &Plan, written: &mut Written) -> Result<(), WriteError> {
         for claims in plan.claims.chunks(CLAIMS_AT_ONCE) {
+            self.go_on()?;
             let sent: Vec<_> = claims.iter().map(|claim| self.transact(vec![claim])).collect();
             // All of them are waited for, so that none is given up half-way for another's failure.
             for part in join_all(sent).await {
@@ -68,10 +74,15 @@ impl Writer {
         for writes in [&plan.puts, &plan.deletes] {
             let batches: Vec<_> = batches(writes).collect();
             for batch in batches {
+                self.go_on()?;
                 written.add(self.transact(batch).await?);
             }
         }
         Ok(())
+    }
+
+    fn go_on(&self) -> Result<(), WriteError> {
+        if self.stop.is_cancelled() { Err(WriteError::Stopped) } else { Ok(()) }
     }
 
     async fn transact(&self, writes: Vec<&Write>) -> Result<Written, WriteError> {
@@ -100,7 +111,7 @@ impl Writer {
             Ok(_) => "ok",
             Err(WriteError::Conflict { .. }) => "conflict",
             Err(WriteError::Fenced) => "fenced",
-            Err(WriteError::Store(_)) => "error",
+            Err(WriteError::Stopped | WriteError::Store(_)) => "error",
         };
         self.metrics.transaction(outcome, &writes);
         let revision = result?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use skein_controlplane_server::{App, Args};
-use skein_store_client::{KeyRange, Session, SessionConfig};
+use skein_store_client::{KeyRange, Session, SessionConfig, TlsConfig};
 use skein_store_schema::kinds::endpoint_report::{EndpointReport, EndpointReportKey};
 use skein_store_schema::kinds::node_report::{NodeReport, NodeReportKey, RoutingMode};
 use skein_store_schema::{MacAddr, StoreKey, StoreValue};
@@ -292,6 +292,24 @@ async fn many_services_are_written_and_one_edit_stays_quick() {
     line.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_amid_many_writes_leaves_the_rest_to_the_next_start() {
+    let mut line = Line::start().await;
+    bench_manifests::write(&line.dir.path().join("manifests"), 1_000, 2).unwrap();
+    line.until("skein/state/services/v1/bench/s0", |v| v.is_some()).await;
+    let begun = Instant::now();
+    line.app.take().unwrap().shutdown().await.unwrap();
+    println!("stopped amid 2,000 writes: {:?}", begun.elapsed());
+    let app = App::start(&args(&line.dir)).await.unwrap();
+    line.session = connect(&app).await;
+    line.app = Some(app);
+    for n in [0, 500, 999] {
+        line.until(&format!("skein/state/services/v1/bench/s{n}"), |v| v.is_some()).await;
+        line.until(&format!("skein/state/slices/v1/bench/s{n}-1"), |v| v.is_some()).await;
+    }
+    line.stop().await;
+}
+
 async fn http(addr: SocketAddr, path: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
@@ -331,6 +349,159 @@ async fn status_health_and_metrics_tell_what_is_going_on() {
         assert!(metrics.contains(line), "{line} is missing in {metrics}");
     }
     line.stop().await;
+}
+
+/// An authority, with a certificate for the store and one for its clients.
+fn certificates(dir: &std::path::Path) {
+    let key = || rcgen::KeyPair::generate().unwrap();
+    let authority_key = key();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&authority_key).unwrap();
+    fs::write(dir.join("ca.pem"), authority.pem()).unwrap();
+    let issuer = rcgen::Issuer::new(params, authority_key);
+    for (file, name) in [("store", "127.0.0.1"), ("client", "client")] {
+        let key = key();
+        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        fs::write(dir.join(format!("{file}.pem")), certificate.pem()).unwrap();
+        fs::write(dir.join(format!("{file}.key")), key.serialize_pem()).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_store_serves_those_with_a_certificate_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::create_dir(path("manifests")).unwrap();
+    fs::write(path("manifests/s.yaml"), service("cart", 80)).unwrap();
+    certificates(dir.path());
+    let args = Args::parse_from([
+        "skein-controlplane",
+        "--data-dir",
+        &path("data"),
+        "--manifests",
+        &path("manifests"),
+        "--listen-client-urls",
+        "https://127.0.0.1:0",
+        "--metrics-addr",
+        "127.0.0.1:0",
+        "--cert-file",
+        &path("store.pem"),
+        "--key-file",
+        &path("store.key"),
+        "--client-cert-auth",
+        "--trusted-ca-file",
+        &path("ca.pem"),
+        "--store-cacert",
+        &path("ca.pem"),
+        "--store-cert",
+        &path("client.pem"),
+        "--store-key",
+        &path("client.key"),
+    ]);
+    let app = App::start(&args).await.unwrap();
+    assert!(app.store_urls()[0].starts_with("https://127.0.0.1:"));
+    let file = |name: &str| dir.path().join(name);
+    let tls = |cert: Option<&std::path::Path>, key: Option<&std::path::Path>| {
+        let mut config = SessionConfig::new(app.store_urls());
+        config.tls = Some(TlsConfig::from_files(&file("ca.pem"), cert, key).unwrap());
+        config.request_timeout = Duration::from_secs(2);
+        Session::new(config).unwrap()
+    };
+    let known = tls(Some(&file("client.pem")), Some(&file("client.key")));
+    wait_for(&known, CART).await;
+    let refused = tls(None, None).get(CART).await.unwrap_err();
+    assert!(refused.is_transient(), "{refused}");
+    let plain = app.store_urls()[0].replace("https", "http");
+    let mut plain = SessionConfig::new([plain]);
+    plain.request_timeout = Duration::from_secs(2);
+    assert!(Session::new(plain).unwrap().get(CART).await.is_err());
+    app.shutdown().await.unwrap();
+}
+
+#[test]
+fn flags_for_tls_that_cannot_work_are_refused_by_name() {
+    let base = ["skein-controlplane", "--manifests", "m", "--data-dir", "d"];
+    let refusal = |flags: &[&str]| match Args::try_parse_from(base.iter().chain(flags)) {
+        Ok(args) => args.config().unwrap_err().to_string(),
+        Err(error) => error.to_string(),
+    };
+    let https = ["--listen-client-urls", "https://127.0.0.1:0"];
+    let pair = ["--cert-file", "c", "--key-file", "k"];
+    for (flags, told) in [
+        (&https[..], "--cert-file"),
+        (&pair[..], "no address in --listen-client-urls is https"),
+        (&["--cert-file", "c"][..], "--key-file"),
+        (&["--client-cert-auth"][..], "--client-cert-auth needs --trusted-ca-file"),
+        (&["--store-cacert", "a"][..], "--store-cacert is of no use"),
+        (&["--store-cert", "a", "--store-key", "b"][..], "--store-cacert"),
+        (&[&https[..], &pair[..]].concat()[..], "needs --store-cacert"),
+        (
+            &[&https[..], &pair[..], &["--trusted-ca-file", "a", "--store-cacert", "a"]].concat()[..],
+            "needs --store-cert and --store-key",
+        ),
+    ] {
+        let text = refusal(flags);
+        assert!(text.contains(told), "{flags:?}: {text}");
+    }
+    let mixed = "https://10.0.0.1:0,http://127.0.0.1:0";
+    let flags = [&pair[..], &["--listen-client-urls", mixed]].concat();
+    Args::parse_from(base.iter().chain(&flags)).config().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_command_tells_of_leader_problems_and_waiting() {
+    let line = Line::start().await;
+    line.write("s.yaml", &(service("cart", 80) + &service("bad", 0)));
+    line.write("n.yaml", NODE);
+    line.until(CART, |v| v.is_some()).await;
+    line.until_problem("spec.ports[0].port").await;
+    line.until("skein/ipam/v1/blocks/default/10.1.0.0-24", |v| v.is_some()).await;
+    let begun = Instant::now();
+    while line
+        .app()
+        .board()
+        .get()
+        .plan
+        .waiting
+        .iter()
+        .all(|n| n.reason != "the report of its agent")
+    {
+        assert!(begun.elapsed() < PATIENCE, "nothing is waited for");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let addr = line.app().http_addr().to_string();
+    let told = |output: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_skein-controlplane"))
+            .args(["status", "--metrics-addr", &addr, "-o", output])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = told("table");
+    for part in [
+        "Control plane  leader, version",
+        "1 nodes, 0 pods, 1 services",
+        "Store          embedded, http://127.0.0.1:",
+        "Problems in the source (1):\n  ",
+        "s.yaml:10: Service shop/bad: spec.ports[0].port: 0 is not a port",
+        "Problems of the plan: none",
+        "Waiting (1):\n  Node n1: the report of its agent",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing in\n{text}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&told("json")).unwrap();
+    assert_eq!(json["leader"], true);
+    line.stop().await;
+
+    let output = Command::new(env!("CARGO_BIN_EXE_skein-controlplane"))
+        .args(["status", "--metrics-addr", &addr])
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains(&format!("no status from {addr}")));
 }
 
 struct Process(Child);
@@ -398,4 +569,5 @@ async fn a_killed_process_goes_on_where_it_was_and_a_terminated_one_ends_cleanly
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     assert!(status.success());
+    println!("end after SIGTERM: {:?}", begun.elapsed());
 }

@@ -90,6 +90,18 @@ pub(super) fn head(chunk: &Chunk<'_>) -> Result<Option<Head>, Fault> {
     head.complete().map(Some).map_err(|reason| Fault { line, reason })
 }
 
+/// The kind that the lines of a YAML document in block style say, without parsing it: a guess.
+pub(super) fn kind_at_a_glance(chunk: &Chunk<'_>) -> Option<Kind> {
+    if chunk.format != Format::Yaml {
+        return None;
+    }
+    let field = |name: &str| {
+        let mut values = chunk.text.lines().filter_map(|line| line.strip_prefix(name));
+        values.next().map(str::trim)
+    };
+    Kind::of(field("apiVersion:")?, field("kind:")?)
+}
+
 /// The items of a list, each with its line where the format tells it.
 pub(super) fn items(chunk: &Chunk<'_>, list: &Head) -> Result<Vec<Item>, Fault> {
     let items: Vec<(u32, Value)> = match chunk.format {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use skein_controlplane_core::manifest::{FileId, Format, ManifestSet};
+use tokio_util::sync::CancellationToken;
 
 use super::is_hidden;
 
@@ -22,6 +23,8 @@ const DEPTH_MAX: usize = 32;
 pub(super) struct Scanner {
     roots: Vec<PathBuf>,
     stamps: BTreeMap<FileId, Stamp>,
+    /// Ends a scan half-way.
+    stop: CancellationToken,
 }
 
 /// Two files with equal stamps are taken for the same content by full scans.
@@ -35,8 +38,8 @@ struct Stamp {
 }
 
 impl Scanner {
-    pub(super) fn new(roots: Vec<PathBuf>) -> Scanner {
-        Scanner { roots, stamps: BTreeMap::new() }
+    pub(super) fn new(roots: Vec<PathBuf>, stop: CancellationToken) -> Scanner {
+        Scanner { roots, stamps: BTreeMap::new(), stop }
     }
 
     pub(super) fn roots(&self) -> &[PathBuf] {
@@ -107,6 +110,9 @@ impl Scanner {
         set.set_folder(&id, None);
         self.forget_absent(set, root, folder, &entries);
         for (path, is_folder) in entries {
+            if self.stop.is_cancelled() {
+                return;
+            }
             if is_folder {
                 self.scan_folder(set, root, &path, depth + 1);
             } else {

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RenameMode};
@@ -28,12 +28,25 @@ pub(super) enum Notice {
     NewFolder(PathBuf),
     /// Notifications were lost.
     Lost,
+    /// Nothing happened, but the thread is wanted.
+    Wake,
+}
+
+/// Wakes the thread.
+pub(super) struct Waker(SyncSender<Notice>);
+
+impl Waker {
+    pub(super) fn wake(&self) {
+        // A full queue keeps the thread awake anyway, and a closed one has no thread.
+        let _ = self.0.try_send(Notice::Wake);
+    }
 }
 
 /// The kernel's watches on the given folders.
 pub(super) struct Watcher {
     inner: RecommendedWatcher,
     notices: Receiver<Notice>,
+    sender: SyncSender<Notice>,
     lost: Arc<AtomicBool>,
     /// By name: device and inode of the folder that is watched.
     watched: BTreeMap<PathBuf, (u64, u64)>,
@@ -43,10 +56,15 @@ impl Watcher {
     pub(super) fn new() -> Result<Watcher, SourceError> {
         let (sender, notices) = sync_channel(NOTICES_MAX);
         let lost = Arc::new(AtomicBool::new(false));
-        let flag = lost.clone();
+        let (flag, own) = (lost.clone(), sender.clone());
         let inner = notify::recommended_watcher(move |event| pass_on(event, &sender, &flag))
             .map_err(|source| SourceError::Watch { source })?;
-        Ok(Watcher { inner, notices, lost, watched: BTreeMap::new() })
+        Ok(Watcher { inner, notices, sender: own, lost, watched: BTreeMap::new() })
+    }
+
+    /// Wakes whoever waits for the next notice.
+    pub(super) fn waker(&self) -> Waker {
+        Waker(self.sender.clone())
     }
 
     /// Watches the folders that are there. One that was replaced by another of its name is watched
@@ -75,21 +93,25 @@ impl Watcher {
         }
     }
 
-    pub(super) fn next(&self, timeout: Duration) -> Result<Notice, RecvTimeoutError> {
+    /// `None` when nothing happened in that time.
+    pub(super) fn next(&self, timeout: Duration) -> Option<Notice> {
         if self.lost.swap(false, Ordering::AcqRel) {
-            return Ok(Notice::Lost);
+            return Some(Notice::Lost);
         }
-        self.notices.recv_timeout(timeout)
+        // Cannot be disconnected: one sender is kept here.
+        self.notices.recv_timeout(timeout).ok()
     }
 }
 
 fn pass_on(event: notify::Result<Event>, sender: &SyncSender<Notice>, lost: &AtomicBool) {
-    let Ok(event) = event else {
+    let lose = || {
         lost.store(true, Ordering::Release);
-        return;
+        // A full queue wakes the thread as well.
+        let _ = sender.try_send(Notice::Wake);
     };
+    let Ok(event) = event else { return lose() };
     if event.need_rescan() {
-        lost.store(true, Ordering::Release);
+        lose();
     }
     for path in event.paths {
         let notice = match event.kind {
@@ -104,7 +126,7 @@ fn pass_on(event: notify::Result<Event>, sender: &SyncSender<Notice>, lost: &Ato
             EventKind::Modify(_) | EventKind::Any | EventKind::Other => Notice::Writing(path),
         };
         if sender.try_send(notice).is_err() {
-            lost.store(true, Ordering::Release);
+            lose();
         }
     }
 }
