@@ -11,6 +11,8 @@ use crate::store::View;
 
 /// How long the way may take altogether.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Missing things that an error names; more would bury it.
+const NAMED_MAX: usize = 5;
 /// Pause between two looks at the store.
 const SETTLE_PAUSE: Duration = Duration::from_millis(10);
 
@@ -31,7 +33,7 @@ impl Cluster {
                 let log = self.layout.log("controlplane");
                 bail!(
                     "the store lacks {} after {SETTLE_TIMEOUT:?} (see {})",
-                    missing.join(", "),
+                    in_short(&missing),
                     log.display()
                 );
             }
@@ -60,8 +62,12 @@ impl Cluster {
             .collect();
         let wanted = self.kubelet.ready_backends();
         let have = ready_backends(view);
+        // Slices that the user brought name addresses which are none of the lab's pods.
+        let ours: BTreeSet<IpAddr> =
+            self.kubelet.pods().values().filter_map(|p| p.ip.map(IpAddr::V4)).collect();
         for (service, ready) in &wanted {
-            let found = have.get(service).cloned().unwrap_or_default();
+            let found = have.get(service).into_iter().flatten();
+            let found: BTreeSet<IpAddr> = found.filter(|ip| ours.contains(ip)).copied().collect();
             if found != *ready {
                 missing.push(format!(
                     "slices of {}/{} ({} of {} ready backends)",
@@ -74,6 +80,15 @@ impl Cluster {
         }
         missing
     }
+}
+
+/// The first few of what is missing, and the number of the others.
+fn in_short(missing: &[String]) -> String {
+    let mut text = missing[..missing.len().min(NAMED_MAX)].join(", ");
+    if missing.len() > NAMED_MAX {
+        text.push_str(&format!(" and {} more", missing.len() - NAMED_MAX));
+    }
+    text
 }
 
 /// Ready addresses by namespace and name of the service.
@@ -92,4 +107,16 @@ pub fn ready_backends(view: &View) -> ReadyBackends {
             .extend(ready.filter_map(|e| e.addresses.first().copied()));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_a_few_and_counts_the_rest() {
+        let missing: Vec<String> = (0..9).map(|n| format!("m{n}")).collect();
+        assert_eq!(in_short(&missing[..2]), "m0, m1");
+        assert_eq!(in_short(&missing), "m0, m1, m2, m3, m4 and 4 more");
+    }
 }
