@@ -2,17 +2,18 @@
 
 pub(crate) mod admission;
 mod first_bytes;
+mod gather;
 pub(crate) mod tls;
+mod together;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -21,8 +22,11 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::ListenUrl;
+use crate::state::ConnectionId;
 use admission::{Admission, Trouble};
 use first_bytes::FirstBytes;
+use gather::Gather;
+use together::{Begun, Together};
 
 /// Time for a TLS handshake, so that silent peers do not gather.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -91,7 +95,6 @@ impl Listener {
         admission: Admission,
         mut stop: watch::Receiver<bool>,
     ) {
-        let server = Arc::new(http_server(max_streams));
         let connections = GracefulShutdown::new();
         let (mut crowded, mut refused) = (Trouble::default(), Trouble::default());
         loop {
@@ -109,10 +112,10 @@ impl Listener {
                 }
             };
             let watcher = connections.watcher();
-            let (tls, server, app) = (self.tls.clone(), Arc::clone(&server), app.clone());
+            let (tls, app) = (self.tls.clone(), app.clone());
             tokio::spawn(async move {
                 // A connection that breaks is its client's business.
-                drop(connection(stream, tls, &server, app, watcher).await);
+                drop(connection(stream, tls, max_streams, app, watcher).await);
                 drop(place);
             });
         }
@@ -133,25 +136,31 @@ impl Listener {
 async fn connection<A: App>(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
-    server: &auto::Builder<TokioExecutor>,
+    max_streams: u32,
     app: A,
     watcher: hyper_util::server::graceful::Watcher,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     keep_alive(&stream)?;
-    let service = hyper::service::service_fn(move |request| {
+    let id = ConnectionId::fresh();
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(id);
         let app = app.clone();
         async move { Ok::<_, Infallible>(app.answer(request).await) }
     });
+    let begun = Begun::default();
+    let server = http_server(max_streams, begun.clone());
     match tls {
         None => {
-            let serving = server.serve_connection(TokioIo::new(FirstBytes::new(stream)), service);
-            watcher.watch(serving.into_owned()).await
+            let stream = Gather::new(FirstBytes::new(stream));
+            let serving = server.serve_connection(TokioIo::new(stream.clone()), service);
+            Together::new(watcher.watch(serving.into_owned()), begun, stream).await
         }
         Some(tls) => {
             let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
-            let serving = server.serve_connection(TokioIo::new(FirstBytes::new(stream)), service);
-            watcher.watch(serving.into_owned()).await
+            let stream = Gather::new(FirstBytes::new(stream));
+            let serving = server.serve_connection(TokioIo::new(stream.clone()), service);
+            Together::new(watcher.watch(serving.into_owned()), begun, stream).await
         }
     }
 }
@@ -163,8 +172,8 @@ fn keep_alive(stream: &TcpStream) -> nix::Result<()> {
     setsockopt(stream, sockopt::TcpKeepCount, &TCP_KEEPALIVE_PROBES)
 }
 
-fn http_server(max_streams: u32) -> auto::Builder<TokioExecutor> {
-    let mut server = auto::Builder::new(TokioExecutor::new());
+fn http_server(max_streams: u32, begun: Begun) -> auto::Builder<Begun> {
+    let mut server = auto::Builder::new(begun);
     server.http1().timer(TokioTimer::new());
     server
         .http2()

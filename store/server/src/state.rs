@@ -24,7 +24,7 @@ use crate::driver::inbox::Reply;
 use crate::metrics::Metrics;
 pub use restore::RestoreError;
 pub(crate) use restore::restore;
-pub(crate) use wake::{Sleeper, Wake, Waker};
+pub(crate) use wake::{ConnectionId, Sleeper, Wake, Waker};
 
 /// Leases proposed for revocation at one tick; with ten ticks a second twice etcd's rate.
 const REVOKES_PER_TICK: usize = 200;
@@ -213,9 +213,9 @@ impl State {
         let _ = garbage.wait_for(|garbage| !garbage).await;
     }
 
-    /// Something to be woken by when the revision moves.
-    pub(crate) fn sleeper(&self) -> Sleeper {
-        self.wake.sleeper()
+    /// Something to be woken by when the revision moves, together with others on `connection`.
+    pub(crate) fn sleeper(&self, connection: ConnectionId) -> Sleeper {
+        self.wake.sleeper(connection)
     }
 
     /// Tasks that pass wake-ups on; each must run for watchers to be woken.

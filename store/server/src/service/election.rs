@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::queue;
 use crate::core::{Core, stopped};
+use crate::state::ConnectionId;
 
 /// etcd's texts; they carry no prefix and no code of their own.
 const NO_LEADER: &str = "election: no leader";
@@ -89,7 +90,7 @@ impl Election for ElectionService {
         let core = Arc::clone(&self.core);
         let mut stopping = core.stopping.clone();
         let stream = async_stream::stream! {
-            let sleeper = core.state.sleeper();
+            let sleeper = core.state.sleeper(ConnectionId::default());
             let mut told = 0;
             loop {
                 // Before looking, so that no change between looking and sleeping is missed.

@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use super::lease;
 use crate::core::{Core, stopped};
 use crate::driver::inbox::Proposal;
+use crate::state::ConnectionId;
 
 /// Time to live of the lease that is granted to who brings none, in seconds; as etcd.
 const SESSION_TTL_SECONDS: i64 = 60;
@@ -117,7 +118,7 @@ async fn wait_for_front(
 ) -> Result<(), ApiError> {
     let ahead = RangeRequest { max_create_revision: create_revision - 1, ..line(name) };
     let own = RangeRequest { key: key.clone(), ..Default::default() };
-    let sleeper = core.state.sleeper();
+    let sleeper = core.state.sleeper(ConnectionId::default());
     let mut stopping = core.stopping.clone();
     loop {
         // Before looking, so that no change between looking and sleeping is missed.

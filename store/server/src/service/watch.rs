@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::core::{Core, stopped};
 use crate::metrics::Metrics;
+use crate::state::ConnectionId;
 use session::{Session, Source};
 
 /// Progress notifications are spread over this part of their interval, so that streams that began
@@ -39,6 +40,10 @@ impl WatchService {
     }
 }
 
+/// Turns in a row that a stream may spend on the log alone before it looks at its client's
+/// requests and the clock again: a few frames, so that a watcher far behind still hears a cancel.
+const TURNS_UNHEARD_MAX: u32 = 8;
+
 /// What a stream answers.
 type Frames = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
 
@@ -50,7 +55,8 @@ impl Watch for WatchService {
         &self,
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Frames>, Status> {
-        let frames = frames(Arc::clone(&self.core), request.into_inner());
+        let connection = request.extensions().get().copied().unwrap_or_default();
+        let frames = frames(Arc::clone(&self.core), connection, request.into_inner());
         Ok(Response::new(Box::pin(frames)))
     }
 }
@@ -76,14 +82,19 @@ impl Source for Arc<Core> {
 /// The shell around a [`Session`]: waits for requests, for the revision to move, for time.
 fn frames(
     core: Arc<Core>,
+    connection: ConnectionId,
     mut requests: Streaming<WatchRequest>,
 ) -> impl Stream<Item = Result<WatchResponse, Status>> {
     async_stream::stream! {
         let mut stopping = core.stopping.clone();
-        let sleeper = core.state.sleeper();
+        let stopped = stopped(&mut stopping);
+        tokio::pin!(stopped);
+        let sleeper = core.state.sleeper(connection);
         let mut progress = progress_timer(core.limits.watch_progress_interval);
         let frame_limit = core.limits.max_request_bytes + GRPC_OVERHEAD_BYTES;
         let mut session = Session::new(core, frame_limit);
+        // Turns until anything but the log is looked at.
+        let mut unheard = TURNS_UNHEARD_MAX;
         loop {
             // Before looking at the log, so that no move between looking and sleeping is missed.
             let moved = sleeper.moved();
@@ -91,11 +102,20 @@ fn frames(
             while let Some(frame) = session.next_frame() {
                 yield Ok(frame);
             }
+            if more && unheard > 0 {
+                unheard -= 1;
+                continue;
+            }
             tokio::select! {
-                // In order, so that requests are heard while a watcher catches up. Every arm may
-                // be dropped: none has taken anything when it is not chosen.
+                // In order. Every arm may be dropped: none has taken anything when it is not
+                // chosen. Nearly every wake-up is a move of the log, and looking at all the other
+                // arms first costs more than passing its events on.
                 biased;
-                () = stopped(&mut stopping) => {
+                () = moved, if unheard > 0 => {
+                    unheard -= 1;
+                    continue;
+                }
+                () = &mut stopped => {
                     yield Err(status(ApiError::Stopped));
                     return;
                 }
@@ -105,9 +125,9 @@ fn frames(
                     Some(Err(_)) | None => return,
                 },
                 _ = progress.tick() => session.tell_progress(),
-                () = std::future::ready(()), if more => {}
-                () = moved => {}
+                () = std::future::ready(()), if unheard == 0 => {}
             }
+            unheard = TURNS_UNHEARD_MAX;
         }
     }
 }

@@ -1,29 +1,57 @@
 //! Waking watch streams without making the driver pay for each of them.
 //!
-//! The driver wakes one task for each shard; that task wakes the shard's streams.
+//! The driver wakes one task for each shard; that task wakes the shard's streams, one connection
+//! after the other: what the streams of one connection answer then goes out in one write.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 /// As many as cores are worth using for wake-ups.
 const SHARDS: usize = 2;
 
+/// A connection, for as long as the process runs. What waits inside of the member itself, without
+/// a connection, is the default one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ConnectionId(u64);
+
+impl ConnectionId {
+    /// One that no other connection has.
+    pub(crate) fn fresh() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
 #[derive(Default)]
 struct Shard {
     /// From the driver to the shard's task; one pending wake-up is remembered.
     moved: Notify,
-    /// From that task to every stream.
-    streams: Arc<Notify>,
-    sleepers: Arc<AtomicUsize>,
+    /// From that task to every stream of a connection.
+    connections: Mutex<BTreeMap<ConnectionId, Streams>>,
+    sleepers: AtomicUsize,
+}
+
+/// The streams of one connection.
+#[derive(Default)]
+struct Streams {
+    moved: Arc<Notify>,
+    count: usize,
+}
+
+impl Shard {
+    /// The map is whole at every point where a holder could panic.
+    fn connections(&self) -> MutexGuard<'_, BTreeMap<ConnectionId, Streams>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// All shards.
 #[derive(Default)]
 pub(crate) struct Wake {
     shards: [Arc<Shard>; SHARDS],
-    next: AtomicUsize,
 }
 
 impl Wake {
@@ -37,10 +65,16 @@ impl Wake {
     }
 
     /// A new stream's place.
-    pub(crate) fn sleeper(&self) -> Sleeper {
-        let shard = &self.shards[self.next.fetch_add(1, Ordering::Relaxed) % SHARDS];
+    pub(crate) fn sleeper(&self, connection: ConnectionId) -> Sleeper {
+        let shard = Arc::clone(&self.shards[connection.0 as usize % SHARDS]);
         shard.sleepers.fetch_add(1, Ordering::AcqRel);
-        Sleeper { moved: Arc::clone(&shard.streams), sleepers: Arc::clone(&shard.sleepers) }
+        let moved = {
+            let mut connections = shard.connections();
+            let streams = connections.entry(connection).or_default();
+            streams.count += 1;
+            Arc::clone(&streams.moved)
+        };
+        Sleeper { shard, connection, moved }
     }
 
     /// The tasks to run.
@@ -57,15 +91,19 @@ impl Waker {
     pub(crate) async fn run(self) {
         loop {
             self.0.moved.notified().await;
-            self.0.streams.notify_waiters();
+            // Not under the lock: streams may come and go meanwhile.
+            let streams: Vec<_> =
+                self.0.connections().values().map(|streams| Arc::clone(&streams.moved)).collect();
+            streams.iter().for_each(|moved| moved.notify_waiters());
         }
     }
 }
 
 /// One stream's place in its shard.
 pub(crate) struct Sleeper {
+    shard: Arc<Shard>,
+    connection: ConnectionId,
     moved: Arc<Notify>,
-    sleepers: Arc<AtomicUsize>,
 }
 
 impl Sleeper {
@@ -77,6 +115,13 @@ impl Sleeper {
 
 impl Drop for Sleeper {
     fn drop(&mut self) {
-        self.sleepers.fetch_sub(1, Ordering::AcqRel);
+        self.shard.sleepers.fetch_sub(1, Ordering::AcqRel);
+        let mut connections = self.shard.connections();
+        if let Some(streams) = connections.get_mut(&self.connection) {
+            streams.count -= 1;
+            if streams.count == 0 {
+                connections.remove(&self.connection);
+            }
+        }
     }
 }
