@@ -13,14 +13,14 @@ pub(crate) struct Run {
 /// Medians of the runs of one measurement of one store.
 pub(crate) struct Row {
     load: String,
-    store: &'static str,
+    store: String,
     median: Run,
     slowest: f64,
     fastest: f64,
 }
 
 impl Row {
-    pub(crate) fn new(load: String, store: &'static str, runs: &[Run]) -> Self {
+    pub(crate) fn new(load: &str, store: &str, runs: &[Run]) -> Self {
         let sorted = |value: fn(&Run) -> f64| {
             let mut values: Vec<f64> = runs.iter().map(value).collect();
             values.sort_by(f64::total_cmp);
@@ -29,8 +29,8 @@ impl Row {
         let median = |value: fn(&Run) -> f64| sorted(value)[runs.len() / 2];
         let rates = sorted(|run| run.per_second);
         Self {
-            load,
-            store,
+            load: load.to_owned(),
+            store: store.to_owned(),
             median: Run {
                 per_second: median(|run| run.per_second),
                 p50_ms: median(|run| run.p50_ms),
