@@ -75,7 +75,8 @@ fn origin(node: &Node, from: &From) -> Option<(Origin, Ipv4Addr)> {
     };
     match from {
         From::Pod { namespace, name } => {
-            let name = skein_nodeagent_core::types::ObjectName::new(namespace, name);
+            let name =
+                skein_nodeagent_core::types::ObjectName::new(namespace.as_str(), name.as_str());
             engine.endpoints().of_pod(&name).find_map(pod)
         }
         From::Ip(ip) => engine.endpoints().iter().find(|e| e.ip == *ip).and_then(pod),

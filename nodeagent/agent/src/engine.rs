@@ -46,7 +46,7 @@ pub struct Engine {
     local: Mirror<Ipv4Addr, LocalPod>,
     senders: Mirror<u32, Sender>,
     maps: Option<SharedMaps>,
-    raw: BTreeMap<Vec<u8>, (Vec<u8>, i64)>,
+    raw: BTreeMap<Box<[u8]>, (Box<[u8]>, i64)>,
     cluster_id: u64,
     progress: Progress,
     problems: BTreeMap<String, String>,
@@ -129,8 +129,8 @@ impl Engine {
             SyncEvent::Begin(snapshot) => {
                 let present: BTreeSet<&[u8]> =
                     snapshot.entries.iter().map(|entry| entry.key.as_slice()).collect();
-                let known = self.raw.keys().filter(|key| !present.contains(key.as_slice()));
-                let gone: Vec<Vec<u8>> = known.cloned().collect();
+                let known = self.raw.keys().filter(|key| !present.contains(&***key));
+                let gone: Vec<Vec<u8>> = known.map(|key| key.to_vec()).collect();
                 drop(present);
                 gone.into_iter().for_each(|key| self.apply(key, None));
                 let (cluster_id, revision) = (snapshot.cluster_id, snapshot.revision);
@@ -184,7 +184,8 @@ impl Engine {
     pub fn flush(&mut self) -> Result<Outcome, MapError> {
         self.calc.settle();
         let changed = self.calc.take_changed();
-        let mut outcome = Outcome { network: changed.network, ..Outcome::default() };
+        let network = changed.network || (self.route_services && changed.service_ips);
+        let mut outcome = Outcome { network, ..Outcome::default() };
         for pod in &changed.pods {
             let keys: Vec<AttachmentKey> =
                 self.endpoints.of_pod(pod).map(|endpoint| endpoint.attachment.clone()).collect();
@@ -199,9 +200,7 @@ impl Engine {
         let addresses = &mut self.calc.addresses;
         outcome.changed += maps::apply::<Ranges>(&*maps, &mut addresses.ranges, complete)?;
         outcome.changed += maps::apply::<Addresses>(&*maps, &mut addresses.exact, complete)?;
-        let services = self.flush_services(&maps, complete)?;
-        outcome.changed += services;
-        outcome.network |= self.route_services && services > 0;
+        outcome.changed += self.flush_services(&maps, complete)?;
         Ok(outcome)
     }
 
@@ -270,8 +269,7 @@ impl Engine {
             next_backend_id,
             entries: Vec::new(),
         };
-        let entries =
-            || self.raw.iter().map(|(k, (v, revision))| (k.as_slice(), v.as_slice(), *revision));
+        let entries = || self.raw.iter().map(|(k, (v, revision))| (&**k, &**v, *revision));
         Some(head.encode_with(entries))
     }
 
@@ -383,8 +381,10 @@ impl Engine {
             self.note(&place, outcome.err().map(|error| error.to_string()));
         }
         match value {
-            Some(value) => self.raw.insert(key, value),
-            None => self.raw.remove(&key),
+            Some((value, revision)) => {
+                self.raw.insert(key.into_boxed_slice(), (value.into_boxed_slice(), revision))
+            }
+            None => self.raw.remove(&*key),
         };
     }
 

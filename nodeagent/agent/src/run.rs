@@ -52,6 +52,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
     tasks.spawn(infallible("events", monitor::read(Arc::clone(&node))));
     tasks.spawn(infallible("report", store::report(Arc::clone(&node), session.clone())));
     tasks.spawn(infallible("status", store::report_status(Arc::clone(&node), session.clone())));
+    tasks.spawn(infallible("checkpoint", store::keep_checkpoints(Arc::clone(&node))));
     let watcher = Arc::clone(&node);
     tasks.spawn(async move { store::watch(watcher, session).await.context("watching the store") });
     tracing::info!(node = %node.facts.args.node_name, socket = %node.facts.socket.display(), "running");

@@ -14,6 +14,7 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use ipnet::Ipv4Net;
 use nix::fcntl::{Flock, FlockArg};
@@ -51,6 +52,8 @@ fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StateEr
 pub struct StateDir {
     dir: PathBuf,
     _lock: Flock<File>,
+    /// One checkpoint is written at a time: the last of a stopping agent may meet a regular one.
+    keeping: Mutex<()>,
 }
 
 impl StateDir {
@@ -63,7 +66,7 @@ impl StateDir {
         let file = File::create(&path).map_err(io("open", &path))?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|_| StateError::Locked(dir.to_owned()))?;
-        Ok(StateDir { dir: dir.to_owned(), _lock: lock })
+        Ok(StateDir { dir: dir.to_owned(), _lock: lock, keeping: Mutex::new(()) })
     }
 
     /// The default place of the socket.
@@ -129,6 +132,7 @@ impl StateDir {
 
     /// Keeps a checkpoint, encoded.
     pub fn keep_checkpoint(&self, checkpoint: &[u8]) -> Result<(), StateError> {
+        let _alone = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         self.replace(&self.dir.join("checkpoint"), checkpoint)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use skein_bpf_abi::LAYOUT_VERSION;
 use skein_nodeagent_core::calc::Calculator;
@@ -15,11 +15,13 @@ use skein_store_schema::kinds::endpoint_report::{EndpointReport, EndpointReportK
 use skein_store_schema::kinds::node_report::{NodeReport, NodeReportKey, RoutingMode, agent_range};
 use skein_store_schema::{MacAddr, StoreKey, StoreValue};
 
+use crate::engine::Engine;
 use crate::node::{Node, unix_ms};
 
 /// Between checkpoints at least: one writes every watched value (tens of megabytes in the largest
-/// cluster), and a restart without one only lists the store again.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
+/// cluster, and changes wait for some ten milliseconds while it is encoded), and a restart from an older
+/// one only hears of more changes again.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 /// Life of the status key without its agent. Long against a restart, short against an operator's
 /// patience.
 const STATUS_TTL_S: i64 = 30;
@@ -31,6 +33,8 @@ const REPORT_REFRESH: Duration = Duration::from_secs(60);
 const REPORT_RETRY: Duration = Duration::from_secs(1);
 /// Wait before a round that failed on the maps is tried again.
 const MAP_RETRY: Duration = Duration::from_secs(1);
+/// Between looks at whether there is something to keep.
+const CHECKPOINT_LOOK: Duration = Duration::from_secs(1);
 
 /// Feeds the engine from the store for ever.
 pub async fn watch(node: Arc<Node>, session: Session) -> Result<(), ClientError> {
@@ -40,7 +44,6 @@ pub async fn watch(node: Arc<Node>, session: Session) -> Result<(), ClientError>
     };
     let resume = resume.map(|(cluster_id, revision)| ResumePoint { cluster_id, revision });
     let mut events = session.watch_ranges(ranges, resume)?;
-    let mut last_checkpoint: Option<Instant> = None;
     let mut retry = tokio::time::interval(MAP_RETRY);
     retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -68,10 +71,14 @@ pub async fn watch(node: Arc<Node>, session: Session) -> Result<(), ClientError>
         if is_list {
             give_memory_back();
         }
-        let is_due = last_checkpoint.is_none_or(|last| last.elapsed() >= CHECKPOINT_INTERVAL);
-        if is_due && checkpoint(&node).await {
-            last_checkpoint = Some(Instant::now());
-        }
+    }
+}
+
+/// Keeps checkpoints for ever, beside the watch: changes must not wait for the disk.
+pub async fn keep_checkpoints(node: Arc<Node>) {
+    loop {
+        let wait = if checkpoint(&node).await { CHECKPOINT_INTERVAL } else { CHECKPOINT_LOOK };
+        tokio::time::sleep(wait).await;
     }
 }
 
@@ -139,7 +146,7 @@ pub async fn report_status(node: Arc<Node>, session: Session) {
                     return std::future::pending().await;
                 }
                 // Health only: revisions change all the time.
-                if Some(status_of(&node).health) != last_health {
+                if Some(health_of(&node.engine())) != last_health {
                     tokio::time::sleep(REPORT_RETRY).await;
                     return;
                 }
@@ -224,17 +231,22 @@ fn reports_of(node: &Node) -> BTreeMap<Vec<u8>, Vec<u8>> {
     reports
 }
 
-/// The agent's status as it is written.
-pub fn status_of(node: &Node) -> AgentStatus {
-    let engine = node.engine();
+fn health_of(engine: &Engine) -> Health {
     let progress = engine.progress();
-    let health = if !engine.problems().is_empty() {
+    if !engine.problems().is_empty() {
         Health::Degraded
     } else if progress.in_sync && progress.datapath_ready {
         Health::Ok
     } else {
         Health::Waiting
-    };
+    }
+}
+
+/// The agent's status as it is written.
+pub fn status_of(node: &Node) -> AgentStatus {
+    let engine = node.engine();
+    let progress = engine.progress();
+    let health = health_of(&engine);
     let pressure = match engine.maps() {
         Some(maps) => crate::maps::pressure(&*maps, &engine.sizes()),
         None => BTreeMap::new(),

@@ -14,6 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 use skein_store_schema::kinds::ip::IpKey;
@@ -25,6 +26,7 @@ use skein_store_schema::kinds::service::{Service, ServiceKey};
 use skein_store_schema::kinds::slice::SliceKey;
 use skein_store_schema::{ClusterName, KeyRange, NodeName, PoolName, SchemaError, StoreKey};
 
+use crate::few::Few;
 use crate::ipcache::IpTables;
 use crate::lb::Balancer;
 use crate::routes::{Network, NodeFacts};
@@ -61,6 +63,8 @@ pub struct PodFacts {
 pub struct Changed {
     /// Routes, masquerading or this node's block.
     pub network: bool,
+    /// Addresses of services.
+    pub service_ips: bool,
     /// Pods of this node.
     pub pods: BTreeSet<ObjectName>,
 }
@@ -71,7 +75,7 @@ pub struct Calculator {
     place: Place,
     services: BTreeMap<ObjectName, Service>,
     slices: BTreeMap<ObjectName, SliceFacts>,
-    slices_of: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+    slices_of: BTreeMap<ObjectName, Few<ObjectName>>,
     nodes: BTreeMap<NodeName, NodeFacts>,
     pods: BTreeMap<ObjectName, PodFacts>,
     pools: BTreeMap<PoolName, Vec<Ipv4Net>>,
@@ -156,6 +160,8 @@ impl Calculator {
             let slices: Vec<&SliceFacts> = slices.filter_map(|s| self.slices.get(s)).collect();
             let desired =
                 self.services.get(&name).and_then(|service| service::desired(service, &slices));
+            let before = self.balancer.desired().get(&name).map(|service| &service.vips);
+            self.changed.service_ips |= before != desired.as_ref().map(|service| &service.vips);
             self.balancer.want(&name, desired);
         }
     }
@@ -218,7 +224,9 @@ impl Calculator {
     }
 
     fn set_slice(&mut self, name: ObjectName, value: Option<SliceFacts>) {
-        let owner = |facts: &SliceFacts| ObjectName::new(&name.namespace, &facts.service);
+        let owner = |facts: &SliceFacts| {
+            ObjectName::new(Arc::clone(&name.namespace), facts.service.as_str())
+        };
         if let Some(old) = self.slices.remove(&name) {
             let owner = owner(&old);
             if let Some(slices) = self.slices_of.get_mut(&owner) {

@@ -102,7 +102,7 @@ impl Endpoint {
     /// The pod, when the runtime named one.
     pub fn pod(&self) -> Option<ObjectName> {
         let named = !self.pod_namespace.is_empty() && !self.pod_name.is_empty();
-        named.then(|| ObjectName::new(&self.pod_namespace, &self.pod_name))
+        named.then(|| ObjectName::new(&*self.pod_namespace, &*self.pod_name))
     }
 
     /// The owner of the address, as IPAM and status name it.

@@ -20,6 +20,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::few::Few;
 use crate::ids::IdPool;
 use crate::types::{Backend, Frontend, ObjectName, Proto, Scope};
 
@@ -69,7 +70,7 @@ pub struct Balancer {
     desired: BTreeMap<ObjectName, DesiredService>,
     /// Who wants a frontend. Two services with one address are a conflict that the control plane
     /// reports; here the first by name has it, whatever the order of arrival.
-    claims: BTreeMap<Frontend, BTreeSet<ObjectName>>,
+    claims: BTreeMap<Frontend, Few<ObjectName>>,
     /// Ids of lists, by owner.
     list_ids: BTreeMap<ObjectName, BTreeMap<ListName, u32>>,
     /// Ids of backends, by meaning.

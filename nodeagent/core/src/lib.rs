@@ -13,6 +13,7 @@ pub mod calc;
 pub mod checkpoint;
 pub mod endpoint;
 pub mod fake;
+pub mod few;
 pub mod ids;
 pub mod ipam;
 pub mod ipcache;

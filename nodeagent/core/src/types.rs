@@ -4,6 +4,7 @@
 //! converts between the two.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// An IP protocol number (IANA), 0 for "any" in a wildcard frontend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,18 +96,19 @@ pub struct Backend {
     pub proto: Proto,
 }
 
-/// A namespaced name, of a service or a pod.
+/// A namespaced name, of a service or a pod. Clones share their text: tables name each service many
+/// times.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName {
     /// Namespace.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 impl ObjectName {
     /// From parts.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> ObjectName {
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> ObjectName {
         ObjectName { namespace: namespace.into(), name: name.into() }
     }
 }

@@ -150,3 +150,67 @@ fn a_bad_value_is_a_problem_until_it_is_mended() {
     engine.store_event(SyncEvent::Changes(vec![Change::Put(good)]));
     assert!(engine.problems().is_empty());
 }
+
+/// A service with one backend, by number.
+fn numbered(number: u32, backend: u32, revision: i64) -> [Entry; 2] {
+    let addr = |base: [u8; 4]| Ipv4Addr::from(u32::from_be_bytes(base) + number).to_string();
+    let ports = json!([{"name": "", "port": 80, "protocol": "TCP", "target_port": 8080}]);
+    let service = json!({"v": 1, "type": "ClusterIP", "cluster_ips": [addr([10, 96, 0, 1])],
+        "ports": ports});
+    let endpoints = json!([{"addresses": [addr([10, 100, 0, 1])]},
+        {"addresses": [Ipv4Addr::from(u32::from_be_bytes([10, 128, 0, 1]) + backend).to_string()]}]);
+    let slice = json!({"v": 1, "service": format!("s{number}"), "address_type": "IPv4",
+        "ports": [{"port": 8080, "protocol": "TCP"}], "endpoints": endpoints});
+    [
+        entry(&format!("skein/state/services/v1/shop/s{number}"), &service, revision),
+        entry(&format!("skein/state/slices/v1/shop/s{number}-a"), &slice, revision),
+    ]
+}
+
+/// The median time of a change of one slice, of many, among so many services; and the entries that the
+/// changes wrote and deleted.
+fn change_among(services: u32) -> (Duration, usize) {
+    const CHANGES: u32 = 101;
+    /// So many services change in turn, however many there are: each change then does the same.
+    const CHANGING: u32 = 50;
+    let (mut engine, maps) = (engine(None), memory());
+    let entries =
+        (0..services).flat_map(|number| numbered(number, CHANGES + 1 + number, 2)).collect();
+    engine.store_event(begin(entries, 2));
+    engine.store_event(SyncEvent::InSync { revision: 2 });
+    engine.adopt(maps).unwrap();
+    let (mut times, mut changed) = (Vec::new(), 0);
+    for change in 1..=CHANGES {
+        let [_, slice] = numbered(change % CHANGING, change, i64::from(change) + 2);
+        let watch = Stopwatch::start();
+        engine.store_event(SyncEvent::Changes(vec![Change::Put(slice)]));
+        changed += engine.flush().unwrap().changed;
+        times.push(watch.elapsed());
+    }
+    times.sort();
+    (times[times.len() / 2], changed)
+}
+
+/// A pass over all services would make it a hundred times as long.
+#[test]
+fn the_cost_of_a_change_does_not_grow_with_the_number_of_services() {
+    let ((few, few_written), (many, many_written)) = (change_among(50), change_among(5_000));
+    assert_eq!(few_written, many_written);
+    assert!(many < few * 10, "{few:?} among 50 services, {many:?} among 5,000");
+}
+
+#[test]
+fn routes_to_services_are_due_only_when_their_addresses_change() {
+    let mut engine = Engine::new(place(), Endpoints::default(), None, true);
+    engine.store_event(begin(numbered(1, 0, 2).to_vec(), 2));
+    engine.store_event(SyncEvent::InSync { revision: 2 });
+    assert!(engine.adopt(memory()).unwrap().network);
+    let [_, slice] = numbered(1, 7, 3);
+    engine.store_event(SyncEvent::Changes(vec![Change::Put(slice)]));
+    let outcome = engine.flush().unwrap();
+    assert!(outcome.changed > 0 && !outcome.network);
+    let [service, _] = numbered(1, 7, 4);
+    let gone = Change::Delete { key: service.key, mod_revision: 4 };
+    engine.store_event(SyncEvent::Changes(vec![gone]));
+    assert!(engine.flush().unwrap().network);
+}

@@ -1,6 +1,6 @@
 //! One service and its slices → its frontends and backends.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use skein_store_schema::NodeName;
@@ -16,7 +16,7 @@ pub struct SliceFacts {
     /// The service, in the slice's namespace.
     pub service: String,
     /// Port by name and protocol: slices of one service may resolve a named target port differently.
-    ports: BTreeMap<(String, u8), u16>,
+    ports: Vec<((String, u8), u16)>,
     endpoints: Vec<EndpointFacts>,
 }
 
@@ -89,7 +89,7 @@ fn backends(port: &ServicePort, slices: &[&SliceFacts], local_only: bool) -> BTr
     let key = (port.name.clone(), proto.0);
     let (mut ready, mut draining) = (BTreeSet::new(), BTreeSet::new());
     for slice in slices {
-        let Some(target) = slice.ports.get(&key) else { continue };
+        let Some((_, target)) = slice.ports.iter().find(|(port, _)| *port == key) else { continue };
         for endpoint in slice.endpoints.iter().filter(|e| e.is_local || !local_only) {
             let backend = Backend { addr: endpoint.addr, port: *target, proto };
             if endpoint.ready {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::few::Few;
 use crate::types::{Backend, Frontend, FrontendValue, Slot};
 
 /// Frontends, slots and backends with the count of slots that refer to each backend.
@@ -11,7 +12,7 @@ pub struct Tables {
     slots: BTreeMap<Slot, u32>,
     backends: BTreeMap<u32, Backend>,
     references: BTreeMap<u32, u32>,
-    readers: BTreeMap<u32, BTreeSet<Frontend>>,
+    readers: BTreeMap<u32, Few<Frontend>>,
 }
 
 impl Tables {
