@@ -28,7 +28,7 @@ pub struct BenchArgs {
     /// Repetitions of which the median is taken.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Services in the agent's start; ten backends and ten addresses for each.
+    /// Services in the agent's start and beside those that change, with ten backends each.
     #[arg(long, default_value_t = 10_000)]
     services: u32,
     /// Directory of Skein's binaries; default: where this one is.

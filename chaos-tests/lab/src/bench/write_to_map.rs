@@ -31,8 +31,13 @@ pub(super) fn run(args: &BenchArgs) -> Result<String> {
     let spec = args.spec(NODES)?;
     let cluster = Cluster::up_without_pods(&spec, StoreRole::Alone, &mut Progress::quiet())?;
     let mut entries = fill::nodes(&spec)?;
-    for number in 0..SERVICES {
+    for number in 0..SERVICES.max(args.services) {
         entries.push(fill::service(number)?);
+    }
+    for number in SERVICES..args.services {
+        let first = number * fill::BACKENDS;
+        let backends = (first..first + fill::BACKENDS).map(fill::pod_ip);
+        entries.push(fill::slice(number, backends)?);
     }
     let revision = cluster.with_store(async |client| fill::put_all(client, &entries).await)?;
     cluster.wait_applied(revision)?;
@@ -43,10 +48,11 @@ pub(super) fn run(args: &BenchArgs) -> Result<String> {
     };
     Ok(format!(
         "### Store write to map entry on all nodes\n\n\
-         `skein-lab bench --only write-to-map`: {NODES} nodes, {RATE} changes of slices a second, \
-         {CHANGES} a run, medians of {} runs, from the start of the put (fdatasync included) until the \
+         `skein-lab bench --only write-to-map --services {}`: {NODES} nodes, so many services with ten \
+         backends each, {RATE} changes of slices a second, {CHANGES} a run, medians of {} runs, from the start of the put (fdatasync included) until the \
          slowest node's agent says the revision is in its maps.\n\n\
          | p50 | p99 | slowest |\n|---|---|---|\n| {:.2} ms | {:.2} ms | {:.2} ms |\n",
+        args.services,
         runs.len(),
         of(|r| r.p50),
         of(|r| r.p99),
@@ -104,7 +110,7 @@ fn write_steadily(cluster: &Cluster, number: u32, senders: &[mpsc::Sender<Writte
         for change in 0..CHANGES {
             let service = change % SERVICES;
             // A backend that the service did not have before: new entries in three maps.
-            let fresh = fill::pod_ip(number * CHANGES + change);
+            let fresh = fill::pod_ip(2_000_000 + number * CHANGES + change);
             let backends: [Ipv4Addr; 2] = [fill::pod_ip(1_000_000 + service), fresh];
             let (key, value) = fill::slice(service, backends.into_iter())?;
             tick.tick().await;
