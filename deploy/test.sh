@@ -28,6 +28,7 @@ run "cargo test" cargo test --workspace --no-fail-fast
 run "datapath logic" cargo test --manifest-path bpf/Cargo.toml -p skein-bpf-logic -p skein-bpf-abi \
     --features skein-bpf-logic/testing,skein-bpf-abi/user
 run "bpf check" cargo run -q -p skein-xtask -- bpf check
+run "tidy" cargo run -q -p skein-xtask -- tidy
 if [ "${SKEIN_PRIVILEGED:-}" = 1 ]; then
     run "end to end" "$lab" e2e
     echo "left out: nothing"
