@@ -11,7 +11,7 @@
 //! behind each link, and does the rest.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -199,14 +199,9 @@ impl Kernel {
         wanted.push(pin.clone());
         let mut ebpf = self.ebpf.lock().unwrap_or_else(PoisonError::into_inner);
         let program = classifier(&mut ebpf, name)?;
-        if let Ok(link) = sys::open_pin(&pin) {
-            let fd = program.fd().map_err(|error| failed(chain(&error)))?;
-            if sys::update_link(link.as_fd(), fd.as_fd()).is_ok() {
-                return Ok(());
-            }
-            // The device behind the link is gone (and one of the same name came).
-            drop(link);
-            unpin(&pin)?;
+        let fd = program.fd().map_err(|error| failed(chain(&error)))?;
+        if take_over(&pin, fd.as_fd())? {
+            return Ok(());
         }
         let direction = match name {
             programs::HOST_EGRESS => TcAttachType::Egress,
@@ -247,13 +242,9 @@ impl Kernel {
         wanted.push(pin.clone());
         let mut ebpf = self.ebpf.lock().unwrap_or_else(PoisonError::into_inner);
         let program = sock_addr(&mut ebpf, name)?;
-        if let Ok(link) = sys::open_pin(&pin) {
-            let fd = program.fd().map_err(|error| failed(chain(&error)))?;
-            if sys::update_link(link.as_fd(), fd.as_fd()).is_ok() {
-                return Ok(());
-            }
-            drop(link);
-            unpin(&pin)?;
+        let fd = program.fd().map_err(|error| failed(chain(&error)))?;
+        if take_over(&pin, fd.as_fd())? {
+            return Ok(());
         }
         // `Single` gives flags 0; a cgroup link is stacked with others all the same.
         let id = program
@@ -307,6 +298,18 @@ fn pin_error(what: &'static str, path: &Path, source: std::io::Error) -> KernelE
 
 fn make_dir(dir: &Path) -> Result<(), KernelError> {
     std::fs::create_dir_all(dir).map_err(|source| pin_error("create", dir, source))
+}
+
+/// Puts a program behind the link that an earlier run pinned; whether there was one that took it.
+fn take_over(pin: &Path, program: BorrowedFd<'_>) -> Result<bool, KernelError> {
+    let Ok(link) = sys::open_pin(pin) else { return Ok(false) };
+    if sys::update_link(link.as_fd(), program).is_ok() {
+        return Ok(true);
+    }
+    // What the link hung on is gone (and something of the same name came).
+    drop(link);
+    unpin(pin)?;
+    Ok(false)
 }
 
 fn unpin(path: &Path) -> Result<(), KernelError> {
