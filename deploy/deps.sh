@@ -11,6 +11,10 @@ need cc gcc
 need make make
 need pkg-config pkg-config
 need protoc protobuf-compiler
+# Debian keeps the types that protoc itself brings (google/protobuf/*.proto) in a package that protobuf-compiler only
+# recommends; elsewhere they lie beside the program.
+include=$(dirname "$(dirname "$(command -v protoc || echo /usr/bin/protoc)")")/include
+[ -e "$include/google/protobuf/descriptor.proto" ] || missing="$missing libprotobuf-dev"
 need ip iproute2
 need nft nftables
 if [ "${1:-}" = test ] && ! command -v go >/dev/null 2>&1; then
