@@ -5,9 +5,11 @@
 //! field 2  PutRequest            field 5  CompactionRequest
 //! field 3  DeleteRangeRequest    field 6  LeaseGrantRequest
 //! field 4  TxnRequest            field 7  LeaseRevokeRequest
+//!
+//! field 14 Origin, field 15 Author: optional, see [`Envelope`]
 //! ```
 //!
-//! A protobuf message with exactly one of the fields from 2 on. Nothing in a command depends on
+//! A protobuf message with exactly one of the fields from 2 to 13. Nothing in a command depends on
 //! the member that applies it: ids are chosen and bounds are applied before it is proposed.
 
 use bytes::Bytes;
@@ -39,6 +41,39 @@ pub enum Command {
     LeaseRevoke(LeaseRevokeRequest),
 }
 
+/// Which request of which member a command answers: the member that applies a command with its own
+/// id in here answers the client that waits. It has no influence on the outcome.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Origin {
+    /// Id of the proposing member.
+    #[prost(fixed64, tag = "1")]
+    pub member: u64,
+    /// Never used twice by that member, restarts included.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+}
+
+/// On whose behalf a command is applied, when the store asks for users. Permissions are judged where
+/// the command is applied, so that every member judges alike.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Author {
+    /// Name of the user.
+    #[prost(string, tag = "1")]
+    pub user: String,
+    /// Revision of users and roles at which the user was authenticated.
+    #[prost(uint64, tag = "2")]
+    pub auth_revision: u64,
+}
+
+/// What stands around a command in the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Envelope {
+    /// Who waits for the outcome; nobody for what a member proposes by itself.
+    pub origin: Option<Origin>,
+    /// Who asked for it; nobody where no users are needed.
+    pub author: Option<Author>,
+}
+
 /// Why bytes are not a command this build can apply. A member that meets one must stop: skipping
 /// it would let its state differ from the others'.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +98,10 @@ struct CommandRecord {
     version: u32,
     #[prost(oneof = "Operation", tags = "2, 3, 4, 5, 6, 7")]
     operation: Option<Operation>,
+    #[prost(message, optional, tag = "14")]
+    origin: Option<Origin>,
+    #[prost(message, optional, tag = "15")]
+    author: Option<Author>,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
@@ -82,15 +121,20 @@ enum Operation {
 }
 
 impl Command {
-    /// The bytes for the log.
+    /// The bytes for the log, of a command that nobody waits for.
     pub fn encode(&self) -> Bytes {
+        self.encode_in(&Envelope::default())
+    }
+
+    /// The bytes for the log.
+    pub fn encode_in(&self, envelope: &Envelope) -> Bytes {
         match self {
-            Command::Put(request) => encode(2, request),
-            Command::DeleteRange(request) => encode(3, request),
-            Command::Txn(request) => encode(4, request),
-            Command::Compact(request) => encode(5, request),
-            Command::LeaseGrant(request) => encode(6, request),
-            Command::LeaseRevoke(request) => encode(7, request),
+            Command::Put(request) => encode(2, request, envelope),
+            Command::DeleteRange(request) => encode(3, request, envelope),
+            Command::Txn(request) => encode(4, request, envelope),
+            Command::Compact(request) => encode(5, request, envelope),
+            Command::LeaseGrant(request) => encode(6, request, envelope),
+            Command::LeaseRevoke(request) => encode(7, request, envelope),
         }
     }
 
@@ -98,35 +142,45 @@ impl Command {
     ///
     /// # Errors
     /// See [`CommandError`]; none may be skipped.
-    pub fn decode(bytes: Bytes) -> Result<Command, CommandError> {
+    pub fn decode(bytes: Bytes) -> Result<(Command, Envelope), CommandError> {
         let record = CommandRecord::decode(bytes).map_err(CommandError::Malformed)?;
         if record.version != COMMAND_VERSION {
             return Err(CommandError::UnknownVersion { found: record.version });
         }
-        Ok(match record.operation.ok_or(CommandError::UnknownOperation)? {
+        let command = match record.operation.ok_or(CommandError::UnknownOperation)? {
             Operation::Put(request) => Command::Put(request),
             Operation::DeleteRange(request) => Command::DeleteRange(request),
             Operation::Txn(request) => Command::Txn(request),
             Operation::Compact(request) => Command::Compact(request),
             Operation::LeaseGrant(request) => Command::LeaseGrant(request),
             Operation::LeaseRevoke(request) => Command::LeaseRevoke(request),
-        })
+        };
+        Ok((command, Envelope { origin: record.origin, author: record.author }))
     }
 }
 
 /// Writes the record without copying the request into one first. The tags are those of
 /// [`CommandRecord`], which a test holds together.
-fn encode(field: u8, request: &impl Message) -> Bytes {
+fn encode(field: u8, request: &impl Message, envelope: &Envelope) -> Bytes {
     const VERSION_TAG: u8 = 1 << 3;
-    const LENGTH_DELIMITED: u8 = 2;
-    let length = request.encoded_len();
-    let mut out = Vec::with_capacity(length + 16);
+    let mut out = Vec::with_capacity(request.encoded_len() + 48);
     out.push(VERSION_TAG);
     put_varint(&mut out, u64::from(COMMAND_VERSION));
-    out.push(field << 3 | LENGTH_DELIMITED);
-    put_varint(&mut out, length as u64);
-    request.encode_raw(&mut out);
+    put_field(&mut out, field, request);
+    if let Some(origin) = &envelope.origin {
+        put_field(&mut out, 14, origin);
+    }
+    if let Some(author) = &envelope.author {
+        put_field(&mut out, 15, author);
+    }
     out.into()
+}
+
+fn put_field(out: &mut Vec<u8>, field: u8, message: &impl Message) {
+    const LENGTH_DELIMITED: u8 = 2;
+    out.push(field << 3 | LENGTH_DELIMITED);
+    put_varint(out, message.encoded_len() as u64);
+    message.encode_raw(out);
 }
 
 #[cfg(test)]
@@ -143,19 +197,26 @@ mod tests {
             Command::LeaseGrant(LeaseGrantRequest { ttl: 5, id: 7 }),
             Command::LeaseRevoke(LeaseRevokeRequest { id: 7 }),
         ];
+        let envelope = Envelope {
+            origin: Some(Origin { member: u64::MAX, sequence: 300 }),
+            author: Some(Author { user: "alice".into(), auth_revision: 3 }),
+        };
         for command in commands {
-            assert_eq!(Command::decode(command.encode()).unwrap(), command);
+            let bare = Command::decode(command.encode()).unwrap();
+            assert_eq!(bare, (command.clone(), Envelope::default()));
+            let whole = Command::decode(command.encode_in(&envelope)).unwrap();
+            assert_eq!(whole, (command, envelope.clone()));
         }
     }
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        let newer = CommandRecord { version: 2, operation: None }.encode_to_vec();
+        let newer = CommandRecord { version: 2, ..CommandRecord::default() }.encode_to_vec();
         assert_eq!(
             Command::decode(newer.into()).unwrap_err().to_string(),
             "command has format version 2, this build reads version 1"
         );
-        let unknown = CommandRecord { version: 1, operation: None }.encode_to_vec();
+        let unknown = CommandRecord { version: 1, ..CommandRecord::default() }.encode_to_vec();
         let unknown = Command::decode(unknown.into()).unwrap_err();
         assert!(matches!(unknown, CommandError::UnknownOperation));
         let damaged = Command::decode(Bytes::from_static(b"\x12\xff")).unwrap_err();

@@ -76,7 +76,7 @@ mod view;
 mod watch;
 mod write;
 
-pub use command::{COMMAND_VERSION, Command, CommandError};
+pub use command::{Author, COMMAND_VERSION, Command, CommandError, Envelope, Origin};
 pub use events::EventLog;
 pub use hash::HashKv;
 pub use key::KeyRange;

@@ -337,7 +337,7 @@ fn command(entry: &Entry) -> Result<Option<Command>, ApplyError> {
     match entry.kind {
         EntryKind::Normal if entry.data.is_empty() => Ok(None),
         EntryKind::Normal => Command::decode(entry.data.clone())
-            .map(Some)
+            .map(|(command, _)| Some(command))
             .map_err(|source| ApplyError { index: entry.index, source }),
     }
 }

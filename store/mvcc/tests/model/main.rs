@@ -110,7 +110,7 @@ impl World {
     fn apply(&mut self, command: &Command) {
         self.index += 1;
         // Through its encoding, as every member gets it.
-        let command = &Command::decode(command.encode()).unwrap();
+        let (command, _) = &Command::decode(command.encode()).unwrap();
         let applied = self.machine.apply(self.index, command);
         let expected = self.model.apply(command);
         assert_eq!(applied.map(|applied| applied.response), expected, "{command:?}");
