@@ -240,15 +240,9 @@ fn serve(
         serving.spawn(listener.serve(app, config.max_concurrent_streams, places, stop));
     }
     for waker in core.state.wakers() {
-        let mut stop = stopping.clone();
-        serving.spawn(async move {
-            tokio::select! {
-                // Both arms may be dropped: neither holds anything.
-                () = stopped(&mut stop) => {}
-                () = waker.run() => {}
-            }
-        });
+        spawn_until_stopped(&mut serving, &stopping, async move { waker.run().await });
     }
+    spawn_until_stopped(&mut serving, &stopping, Arc::clone(&core.peers).keep_company());
     serving.spawn(compactor::run(Arc::clone(&core), config.auto_compaction, stopping));
     let (tell, known) = watch::channel(false);
     let urls: Vec<_> = addresses.iter().map(|(url, address)| url.url(*address)).collect();
@@ -264,6 +258,21 @@ fn serve(
         driver: Some(driver),
         failed,
     })
+}
+
+fn spawn_until_stopped(
+    serving: &mut JoinSet<()>,
+    stopping: &watch::Receiver<bool>,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    let mut stop = stopping.clone();
+    serving.spawn(async move {
+        tokio::select! {
+            // Both arms may be dropped: neither holds anything.
+            () = stopped(&mut stop) => {}
+            () = work => {}
+        }
+    });
 }
 
 type DriverThread = JoinHandle<Result<(), DriverError>>;

@@ -31,6 +31,9 @@ use link::{Item, Link};
 /// Snapshots sent at the same time: each reads the whole state once.
 const MAX_SNAPSHOTS: usize = 2;
 
+/// Pause between two looks for members without a connection.
+const COMPANY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Where members are reached that this one was told of when it joined, until its own log tells.
 pub(crate) type Introduced = HashMap<u64, Vec<String>>;
 
@@ -107,6 +110,17 @@ impl Peers {
     }
 
     // ---- for services ----
+
+    /// Keeps a connection to every member, also to those that consensus has nothing to say to: who
+    /// is connected tells whether the members may change.
+    pub(crate) async fn keep_company(self: Arc<Self>) {
+        loop {
+            let members = self.state.glance(|machine| machine.members().iter().collect::<Vec<_>>());
+            let others = members.into_iter().filter(|member| member.id != self.caller.member());
+            others.for_each(|other| drop(self.link(other.id)));
+            tokio::time::sleep(COMPANY_INTERVAL).await;
+        }
+    }
 
     /// How long this member has been connected to that one; `None` when it is not.
     pub(crate) fn connected_for(&self, member: u64) -> Option<Duration> {

@@ -49,6 +49,11 @@ impl Caller {
         Self { cluster, member, dialer, channels: Mutex::default() }
     }
 
+    /// This member.
+    pub(super) fn member(&self) -> u64 {
+        self.member
+    }
+
     /// A request that names this member and the one it is for.
     pub(super) fn request<T>(&self, to: u64, body: T) -> Request<T> {
         let mut request = Request::new(body);
