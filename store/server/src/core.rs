@@ -1,5 +1,6 @@
 //! What every service needs: proposing, waiting for reads, headers.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub(crate) struct Core {
     pub(crate) state: Arc<State>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Where files may be written that are gone with the process.
+    pub(crate) scratch_dir: PathBuf,
     /// Becomes true when the member stops; long streams end then.
     pub(crate) stopping: watch::Receiver<bool>,
 }

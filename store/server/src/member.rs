@@ -246,6 +246,7 @@ impl Opened {
             state: self.state,
             inbox: self.inbox,
             metrics: self.metrics,
+            scratch_dir: self.dir.snapshots(),
             stopping: stopping.clone(),
         });
         let (driver, failed) = spawn_driver(self.driver, self.dir)?;
