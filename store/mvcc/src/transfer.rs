@@ -130,6 +130,9 @@ impl Rebuild {
             }
         };
         match self.keys.get_mut(&*key) {
+            Some(history) if !follows(&version, Some(history.last())) => {
+                return Err(wrong(DOES_NOT_FOLLOW));
+            }
             Some(history) => history.push(version),
             None => drop(self.keys.insert(Key::new(&key), History::new(version))),
         }
@@ -147,13 +150,16 @@ impl Rebuild {
 
     /// The machine at `revision`, or at its last change if that is newer, compacted at
     /// `compact_revision` (-1: never), as of `applied_index` of the log.
+    ///
+    /// # Errors
+    /// A key's first change, which no compaction can have taken away, is not that of a new key.
     pub fn finish(
         mut self,
         revision: i64,
         compact_revision: i64,
         applied_index: u64,
         config: &MachineConfig,
-    ) -> Machine {
+    ) -> Result<Machine, RebuildError> {
         let newest = self.last.map_or(View::fresh().revision, |last| last.main);
         let revision = revision.max(newest).max(compact_revision);
         let mut usage = Usage::default();
@@ -163,13 +169,32 @@ impl Rebuild {
                 continue;
             }
             history.trim(compact_revision);
+            let first = history.versions().next().filter(|first| first.rev.main > compact_revision);
+            if let Some(first) = first.filter(|first| !follows(first, None)) {
+                let Rev { main, sub } = first.rev;
+                return Err(RebuildError::Record { main, sub, what: DOES_NOT_FOLLOW });
+            }
             for version in history.versions() {
                 usage.version_added(&key, version);
             }
             keys.push((key, history));
         }
         let view = view_of(keys, &mut self.leases, revision, compact_revision);
-        Machine::with_state(view, self.leases, usage, applied_index, config)
+        Ok(Machine::with_state(view, self.leases, usage, applied_index, config))
+    }
+}
+
+const DOES_NOT_FOLLOW: &str = "it does not follow from the key's change before it";
+
+/// Whether `version` can come after `before` of the same key. Counts at old revisions rely on it.
+fn follows(version: &Version, before: Option<&Version>) -> bool {
+    match (version.is_live(), before.filter(|before| before.is_live())) {
+        (false, before) => before.is_some(),
+        (true, None) => version.version == 1 && version.create == version.rev.main,
+        (true, Some(before)) => {
+            Some(version.version) == before.version.checked_add(1)
+                && version.create == before.create
+        }
     }
 }
 

@@ -37,7 +37,8 @@ fn rebuilt(machine: &Machine) -> Machine {
         rebuild.lease(id, lease.granted_ttl()).unwrap();
     }
     let (revision, compacted) = (machine.view().revision(), machine.view().compact_revision());
-    rebuild.finish(revision, compacted, machine.applied_index(), &MachineConfig::default())
+    let config = MachineConfig::default();
+    rebuild.finish(revision, compacted, machine.applied_index(), &config).unwrap()
 }
 
 #[test]
@@ -74,7 +75,7 @@ fn what_compaction_does_not_retain_is_left_behind() {
         rebuild.record(record).unwrap();
     }
     rebuild.lease(7, 60).unwrap();
-    let again = rebuild.finish(0, 8, 10, &MachineConfig::default());
+    let again = rebuild.finish(0, 8, 10, &MachineConfig::default()).unwrap();
     let mut expected = machine(8);
     while expected.scavenge(64) {}
     assert_eq!(again.hash(), expected.hash());
@@ -104,7 +105,47 @@ fn a_history_that_cannot_be_is_refused() {
         let refused = rebuild.record(record(6, put)).unwrap_err();
         assert!(matches!(refused, RebuildError::Record { main: 6, .. }), "{at}: {refused}");
     }
+    let mut rebuild = Rebuild::default();
     rebuild.lease(1, 10).unwrap();
     assert!(matches!(rebuild.lease(1, 10), Err(RebuildError::Lease { id: 1, .. })));
     assert!(matches!(rebuild.lease(0, 10), Err(RebuildError::Lease { id: 0, .. })));
+}
+
+/// A put of `k` as a record.
+fn put_record(main: i64, create: i64, version: i64) -> Record {
+    use prost::Message;
+    let kv = skein_store_api::pb::mvccpb::KeyValue {
+        key: "k".into(),
+        create_revision: create,
+        mod_revision: main,
+        version,
+        ..Default::default()
+    };
+    Record { main, sub: 0, change: RecordedChange::Put(kv.encode_to_vec().into()) }
+}
+
+#[test]
+fn a_keys_changes_must_follow_from_each_other() {
+    let delete = |main| Record { main, sub: 0, change: RecordedChange::Delete("k".into()) };
+    let ends = |records: &[Record], compacted: i64| {
+        let mut rebuild = Rebuild::default();
+        let mut added = records.iter().map(|record| rebuild.record(record.clone()));
+        added.find(Result::is_err).unwrap_or(Ok(()))?;
+        rebuild.finish(0, compacted, 1, &MachineConfig::default()).map(|machine| machine.hash())
+    };
+    let good = [put_record(2, 2, 1), put_record(3, 2, 2), delete(4), put_record(5, 5, 1)];
+    ends(&good, -1).unwrap();
+    // A compaction takes what was before away, and nothing else may.
+    ends(&good[1..], 3).unwrap();
+    ends(&good[2..], 4).unwrap();
+    for (records, compacted) in [(&good[1..], -1), (&good[1..], 2), (&good[2..], 3)] {
+        let refused = ends(records, compacted).unwrap_err();
+        assert!(matches!(refused, RebuildError::Record { .. }), "{refused}");
+    }
+    for last in [put_record(6, 5, 3), put_record(6, 6, 2), put_record(6, 6, 1)] {
+        let refused = ends(&[&good[..], &[last]].concat(), -1).unwrap_err();
+        assert!(matches!(refused, RebuildError::Record { main: 6, .. }), "{refused}");
+    }
+    let refused = ends(&[&good[..3], &[delete(5)]].concat(), -1).unwrap_err();
+    assert!(matches!(refused, RebuildError::Record { main: 5, .. }), "{refused}");
 }

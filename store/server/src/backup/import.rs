@@ -30,7 +30,9 @@ pub(super) fn read(
     let scheduled = reader.compaction(buckets::SCHEDULED_COMPACT)?;
     let compacted = finished.max(scheduled);
     let (revision, compacted) = bumped(latest, compacted, config.bump_revision)?;
-    Ok(rebuild.finish(revision, compacted, applied_index, &MachineConfig::default()))
+    rebuild
+        .finish(revision, compacted, applied_index, &MachineConfig::default())
+        .map_err(|source| BackupError::History { path: file.path().to_owned(), source })
 }
 
 /// With a bump, nothing older than the new revision can be read any more: a watcher that saw
