@@ -8,7 +8,7 @@ LAB = target/release/skein-lab
 BINARIES = -p skein-store-server -p skein-controlplane-server -p skein-nodeagent-agent \
            -p skein-nodeagent-cni -p skein-controlplane-cli -p skein-chaos-lab
 
-.PHONY: deps build bpf test demo bench bench-store clean
+.PHONY: deps build bpf test demo bench bench-store bench-backup clean
 build: deps
 	$(CARGO) build --release --bins $(BINARIES)
 
@@ -30,6 +30,9 @@ bench: build
 
 bench-store: build
 	$(CARGO) run --release -q -p skein-store-conformance --bin store-bench
+
+bench-backup: build
+	$(CARGO) run --release -q -p skein-store-conformance --bin backup-bench
 
 clean:
 	$(CARGO) clean

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use skein_store_schema::{LeaseId, Namespace};
 
+use crate::commands::SnapshotCommand;
+
 const EXAMPLES: &str = "\
 Examples:
   skeinctl status                                  how the whole cluster does
@@ -86,6 +88,9 @@ pub(crate) enum Command {
     /// Members of the store
     #[command(subcommand)]
     Member(ListOnly),
+    /// Backups: save, status, restore; files of etcd's format
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Nodes with addresses, blocks and agents
     #[command(subcommand)]
     Node(ListOnly),

@@ -4,6 +4,7 @@ mod keys;
 mod lease;
 mod lists;
 mod members;
+mod snapshot;
 mod status;
 mod watch;
 
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 
 use crate::args::{Args, Command, ListOnly, NamespacedList};
 use crate::connect;
+pub(crate) use snapshot::SnapshotCommand;
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let session = connect::session(&args.global)?;
@@ -23,6 +25,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Del(del) => keys::delete(&session, format, &del).await?,
         Command::Lease(command) => lease::run(&session, format, command).await?,
         Command::Member(ListOnly::List) => members::list(&session, format).await?,
+        Command::Snapshot(command) => snapshot::run(&session, format, command).await?,
         Command::Node(ListOnly::List) => lists::nodes(&session, format).await?,
         Command::Pod(NamespacedList::List { namespace }) => {
             lists::pods(&session, format, namespace.as_ref()).await?;

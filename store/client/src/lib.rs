@@ -36,6 +36,7 @@ mod error;
 mod lease;
 mod maintenance;
 mod session;
+mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod txn;
@@ -49,5 +50,6 @@ pub use maintenance::{EndpointStatus, Member};
 pub use session::{Page, RangeRequest, Read, Session};
 pub use skein_store_schema::{KeyRange, LeaseId};
 pub use skein_store_table::{Change, Entry, ResetReason, ResumePoint, Snapshot, SyncEvent};
+pub use snapshot::{SnapshotPart, SnapshotStream};
 pub use txn::{Compare, Op, OpResult, Txn, TxnOutcome};
 pub use watch::WatchStream;

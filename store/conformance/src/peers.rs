@@ -82,6 +82,18 @@ pub fn tool(name: &str) -> Result<PathBuf, PeerError> {
 /// # Errors
 /// The build fails, or this is not a program of a cargo target directory.
 pub fn skein_store() -> Result<PathBuf, PeerError> {
+    skein("skein-store-server", "skein-store")
+}
+
+/// The `skeinctl` program, likewise.
+///
+/// # Errors
+/// As [`skein_store`].
+pub fn skeinctl() -> Result<PathBuf, PeerError> {
+    skein("skein-controlplane-cli", "skeinctl")
+}
+
+fn skein(package: &str, name: &str) -> Result<PathBuf, PeerError> {
     let exe = std::env::current_exe()
         .map_err(|source| PeerError::Run { command: "current_exe".into(), source })?;
     let no_target = || PeerError::NoTarget(exe.clone());
@@ -91,13 +103,13 @@ pub fn skein_store() -> Result<PathBuf, PeerError> {
         .ok_or_else(no_target)?;
     let target = profile.parent().ok_or_else(no_target)?;
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["build", "--quiet", "-p", "skein-store-server", "--bin", "skein-store"]);
+    build.args(["build", "--quiet", "-p", package, "--bin", name]);
     build.arg("--target-dir").arg(target).current_dir(repository());
     if profile.ends_with("release") {
         build.arg("--release");
     }
     run(build)?;
-    let program = profile.join("skein-store");
+    let program = profile.join(name);
     if program.exists() { Ok(program) } else { Err(PeerError::Missing(program)) }
 }
 

@@ -59,10 +59,18 @@ impl Process {
     /// # Errors
     /// The program cannot be started or does not become ready.
     pub async fn start(program: &Path, extra: &[&str]) -> Result<Self, StartError> {
-        let directory = tempfile::Builder::new()
-            .prefix("skein-conformance-")
-            .tempdir()
-            .map_err(StartError::Directory)?;
+        Self::start_in(program, directory().map_err(StartError::Directory)?, extra).await
+    }
+
+    /// The same on a directory whose `data` may have been prepared.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub async fn start_in(
+        program: &Path,
+        directory: TempDir,
+        extra: &[&str],
+    ) -> Result<Self, StartError> {
         let (client, peer) = (free_port()?, free_port()?);
         let extra: Vec<String> = extra.iter().map(|flag| (*flag).to_owned()).collect();
         let child = spawn(program, directory.path(), client, peer, &extra)?;
@@ -75,6 +83,11 @@ impl Process {
     /// The process's id, for reading what it used.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The member's data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        data_dir(self.directory.path())
     }
 
     /// `127.0.0.1:<client port>`.
@@ -125,7 +138,8 @@ impl Process {
         lines[lines.len().saturating_sub(LINES)..].join("\n")
     }
 
-    fn kill(&mut self) {
+    /// Kills the process and leaves its directory.
+    pub fn kill(&mut self) {
         // Both fail only when the process is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -136,6 +150,19 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// An empty directory for a process.
+///
+/// # Errors
+/// It cannot be made.
+pub fn directory() -> std::io::Result<TempDir> {
+    tempfile::Builder::new().prefix("skein-conformance-").tempdir()
+}
+
+/// Where in its directory a process keeps its data.
+pub fn data_dir(directory: &Path) -> PathBuf {
+    directory.join("data")
 }
 
 fn log_path(directory: &Path) -> PathBuf {
@@ -158,7 +185,7 @@ fn spawn(
     let client_url = format!("http://127.0.0.1:{client}");
     let peer_url = format!("http://127.0.0.1:{peer}");
     let mut command = Command::new(program);
-    command.arg("--name=default").arg(format!("--data-dir={}", directory.join("data").display()));
+    command.arg("--name=default").arg(format!("--data-dir={}", data_dir(directory).display()));
     for flag in ["--listen-client-urls", "--advertise-client-urls"] {
         command.arg(format!("{flag}={client_url}"));
     }

@@ -4,15 +4,17 @@
 //! seed is told; `SKEIN_SEED=n cargo test -p skein-store-conformance --test differential` runs it
 //! alone.
 
+#[path = "differential/history.rs"]
+mod history;
 #[path = "differential/operation.rs"]
 mod operation;
 
 use std::sync::Arc;
 
-use operation::{Operation, Script};
-use skein_store_conformance::ask;
+use history::compare_history;
+use operation::Script;
+use skein_store_conformance::endpoint::Endpoint;
 use skein_store_conformance::endpoint::memory::MemoryEndpoint;
-use skein_store_conformance::endpoint::{Endpoint, Event};
 use skein_store_conformance::peers::{self, Etcd};
 use skein_store_conformance::process::Process;
 
@@ -21,9 +23,6 @@ const OPERATIONS: usize = 600;
 
 /// Seeds run when none is named.
 const SEEDS: [u64; 4] = [1, 2, 3, 20_261_123];
-
-/// Revisions in the past from which each store replays its events at the end.
-const REPLAYS: i64 = 8;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -89,67 +88,4 @@ async fn compare(
         script.learn(&operation, &expected);
     }
     compare_history(seed, &*oracle, &*subject).await
-}
-
-/// What is there at the end, and every replay of how it came about, must be equal.
-async fn compare_history(
-    seed: u64,
-    oracle: &dyn Endpoint,
-    subject: &dyn Endpoint,
-) -> Result<(), Failure> {
-    let (expected, found) =
-        (oracle.range(ask::everything()).await?, subject.range(ask::everything()).await?);
-    assert_eq!(expected.kvs, found.kvs, "seed {seed}: the final content differs");
-    let head = expected.header.revision;
-    assert_eq!(head, found.header.revision, "seed {seed}: the final revision differs");
-    let compacted = oracle.hash_kv(0).await?.compact_revision.max(1);
-    assert_eq!(compacted, subject.hash_kv(0).await?.compact_revision.max(1), "seed {seed}");
-    for replay in 0..REPLAYS {
-        let start = compacted + (head - compacted) * replay / REPLAYS;
-        let (expected, found) =
-            (events(oracle, start, head).await?, events(subject, start, head).await?);
-        assert_eq!(expected, found, "seed {seed}: the replay from revision {start} differs");
-    }
-    Ok(())
-}
-
-/// Every event from `start` to `head`.
-async fn events(store: &dyn Endpoint, start: i64, head: i64) -> Result<Vec<Event>, Failure> {
-    let mut stream = store.watch().await?;
-    let request = skein_store_api::pb::etcdserverpb::WatchCreateRequest {
-        start_revision: start,
-        ..ask::watch_everything()
-    };
-    let text = |failure: skein_store_conformance::check::Failure| failure.to_string();
-    stream.create(request).await.map_err(text)?;
-    let mut events: Vec<Event> = Vec::new();
-    while events.last().is_none_or(|event| event.kv.mod_revision < head) {
-        events.extend(stream.next().await.map_err(text)?.events);
-    }
-    Ok(events)
-}
-
-impl Operation {
-    /// What a store says, as comparable text.
-    async fn answer(&self, store: &dyn Endpoint) -> String {
-        use operation::shown;
-        match self {
-            Self::Range(request) => shown(store.range(request.clone()).await),
-            Self::Put(request) => shown(store.put(request.clone()).await),
-            Self::Delete(request) => shown(store.delete_range(request.clone()).await),
-            Self::Txn(request) => shown(store.txn(request.clone()).await),
-            Self::Compact(request) => shown(store.compact(*request).await),
-            Self::Grant(request) => shown(store.lease_grant(*request).await),
-            Self::Revoke(id) => shown(store.lease_revoke(*id).await),
-            Self::Keys(id) => {
-                let mut answer = store.lease_time_to_live(*id, true).await;
-                if let Ok(answer) = &mut answer {
-                    answer.keys.sort();
-                    // Time passes for one store and not for the other.
-                    answer.ttl = answer.ttl.min(0);
-                }
-                shown(answer)
-            }
-        }
-    }
 }

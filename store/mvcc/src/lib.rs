@@ -21,7 +21,7 @@
 //! * When idle, [`Machine::scavenge`] frees what compaction left; `Compact` with `physical`
 //!   returns when it has nothing more to do.
 //! * [`Machine::snapshot`] streams the state as checksummed chunks from a view; [`restore`] reads
-//!   it back.
+//!   it back. [`View::records`] and [`Rebuild`] are the same for the formats of others.
 //!
 //! ```
 //! use skein_store_mvcc::{Command, KeyRange, Machine, MachineConfig, Poll, Response};
@@ -70,6 +70,7 @@ mod members;
 mod range;
 mod record;
 mod snapshot;
+mod transfer;
 mod tree;
 mod txn;
 mod usage;
@@ -89,6 +90,7 @@ pub use machine::{
 pub use members::{MemberChange, MemberOp, Members};
 pub use range::RangePieces;
 pub use snapshot::{SNAPSHOT_VERSION, SnapshotChunks, SnapshotError, restore};
+pub use transfer::{Rebuild, RebuildError, Record, RecordedChange};
 pub use txn::{is_read_only, is_serializable};
 pub use usage::Usage;
 pub use view::View;

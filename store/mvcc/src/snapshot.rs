@@ -397,28 +397,8 @@ impl Build {
         chunk: u64,
         config: &MachineConfig,
     ) -> Result<Machine, SnapshotError> {
-        let mut changes = Vec::new();
-        let mut index = Tree::new();
-        for (key, history) in self.keys {
-            let watchable = |version: &&Version| version.rev.main >= header.compact_revision;
-            for version in history.versions().filter(watchable) {
-                let change = Change { key: key.clone(), delta: version.delta() };
-                changes.push((version.rev, change));
-            }
-            self.leases.reattach(&key, 0, history.last().lease);
-            index.insert(key, Arc::new(history));
-        }
-        changes.sort_unstable_by_key(|(rev, _)| *rev);
-        let mut ordered = Tree::new();
-        for (rev, change) in changes {
-            ordered.insert(rev, change);
-        }
-        let view = View {
-            index,
-            changes: ordered,
-            revision: header.revision,
-            compact_revision: header.compact_revision,
-        };
+        let (revision, compacted) = (header.revision, header.compact_revision);
+        let view = view_of(self.keys, &mut self.leases, revision, compacted);
         if footer(&view, self.versions, self.leases.len(), &self.members) != *expected {
             return Err(SnapshotError::Damaged { chunk, what: "contents differ from the footer" });
         }
@@ -426,6 +406,32 @@ impl Build {
         let Build { leases, members, usage, .. } = self;
         Ok(Machine::with_state(view, leases, members, usage, index, config))
     }
+}
+
+/// The view of these keys, which come in order; attaches them to their leases.
+pub(crate) fn view_of(
+    keys: Vec<(Key, History)>,
+    leases: &mut Leases,
+    revision: i64,
+    compact_revision: i64,
+) -> View {
+    let mut changes = Vec::new();
+    let mut index = Tree::new();
+    for (key, history) in keys {
+        let watchable = |version: &&Version| version.rev.main >= compact_revision;
+        for version in history.versions().filter(watchable) {
+            let change = Change { key: key.clone(), delta: version.delta() };
+            changes.push((version.rev, change));
+        }
+        leases.reattach(&key, 0, history.last().lease);
+        index.insert(key, Arc::new(history));
+    }
+    changes.sort_unstable_by_key(|(rev, _)| *rev);
+    let mut ordered = Tree::new();
+    for (rev, change) in changes {
+        ordered.insert(rev, change);
+    }
+    View { index, changes: ordered, revision, compact_revision }
 }
 
 /// Reads a version back from its event. The event is copied, so that it does not keep the whole

@@ -1,5 +1,6 @@
 //! What every service needs: proposing, waiting for reads, headers.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -71,6 +72,8 @@ pub(crate) struct Core {
     /// Number of the next proposal; begins where no former life of this member came to.
     pub(crate) sequence: AtomicU64,
     pub(crate) metrics: Arc<Metrics>,
+    /// Where files may be written that are gone with the process.
+    pub(crate) scratch_dir: PathBuf,
     /// Becomes true when the member stops; long streams end then.
     pub(crate) stopping: watch::Receiver<bool>,
 }

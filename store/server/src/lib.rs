@@ -8,6 +8,7 @@ macro_rules! etcd_version {
 }
 
 mod app;
+pub mod backup;
 pub mod cli;
 mod cluster;
 mod compactor;

@@ -216,6 +216,7 @@ fn serve(
         state: opened.state,
         inbox: opened.inbox,
         peers: opened.peers,
+        scratch_dir: opened.dir.snapshots(),
         sequence: AtomicU64::new(opened.incarnation),
         stopping: stopping.clone(),
     });

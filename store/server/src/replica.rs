@@ -31,6 +31,7 @@ use crate::log::Log;
 use crate::snapshot_file::Position;
 use crate::state::{Reply, State};
 
+pub(crate) use apply::record as configuration_record;
 pub use open::{OpenError, ReplicaConfig};
 pub use transfer::{Received, receive_snapshot};
 

@@ -5,7 +5,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use skein_store_api::pb::etcdserverpb as pb;
 use skein_store_conformance::ask::{self, CompareResult, TargetUnion};
-use skein_store_conformance::endpoint::{Answer, Headed, Header};
+use skein_store_conformance::endpoint::{Answer, Endpoint, Headed, Header};
 
 /// Fewer keys than a dozen: up to there etcd's sort is stable, above it equal keys of a custom
 /// order come in an order of its own.
@@ -188,6 +188,30 @@ impl Script {
         match self.chance(30) {
             true => ask::compare_range(self.key(), self.end(), result, target),
             false => ask::compare(self.key(), result, target),
+        }
+    }
+}
+
+impl Operation {
+    /// What a store says, as comparable text.
+    pub(crate) async fn answer(&self, store: &dyn Endpoint) -> String {
+        match self {
+            Self::Range(request) => shown(store.range(request.clone()).await),
+            Self::Put(request) => shown(store.put(request.clone()).await),
+            Self::Delete(request) => shown(store.delete_range(request.clone()).await),
+            Self::Txn(request) => shown(store.txn(request.clone()).await),
+            Self::Compact(request) => shown(store.compact(*request).await),
+            Self::Grant(request) => shown(store.lease_grant(*request).await),
+            Self::Revoke(id) => shown(store.lease_revoke(*id).await),
+            Self::Keys(id) => {
+                let mut answer = store.lease_time_to_live(*id, true).await;
+                if let Ok(answer) = &mut answer {
+                    answer.keys.sort();
+                    // Time passes for one store and not for the other.
+                    answer.ttl = answer.ttl.min(0);
+                }
+                shown(answer)
+            }
         }
     }
 }

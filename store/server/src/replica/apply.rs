@@ -97,7 +97,7 @@ enum Verdict {
 }
 
 /// Consensus' own record of the configuration, as the state machine keeps it.
-pub(super) fn record(configuration: &Configuration) -> bytes::Bytes {
+pub(crate) fn record(configuration: &Configuration) -> bytes::Bytes {
     use prost::Message;
     SnapshotMeta::new(0, 0, configuration).encode_to_vec().into()
 }

@@ -12,15 +12,18 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use crate::ETCD_VERSION;
+use crate::backup;
 use crate::core::{CLUSTER_VERSION, Core};
 
 pub(crate) struct MaintenanceService {
     core: Arc<Core>,
+    snapshots: Arc<backup::Sender>,
 }
 
 impl MaintenanceService {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core }
+        let snapshots = Arc::new(backup::Sender::new(core.scratch_dir.clone()));
+        Self { core, snapshots }
     }
 
     /// Runs what reads the whole state on a thread that may take its time.
@@ -105,7 +108,15 @@ impl Maintenance for MaintenanceService {
         &self,
         _: Request<SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(status(ApiError::NotCapable))
+        let place = self.snapshots.place().await.ok_or_else(|| status(ApiError::Stopped))?;
+        let (core, snapshots) = (Arc::clone(&self.core), Arc::clone(&self.snapshots));
+        let written = tokio::task::spawn_blocking(move || snapshots.write(&core, place)).await;
+        // The task is not aborted; it ends early only with the runtime.
+        let snapshot = written
+            .map_err(|_| status(ApiError::Stopped))?
+            .map_err(|error| Status::internal(crate::chain(&error)))?;
+        tracing::info!(bytes = snapshot.size(), "sending database snapshot to client");
+        Ok(Response::new(Box::pin(snapshot.answers(Arc::clone(&self.core)))))
     }
 
     async fn move_leader(
