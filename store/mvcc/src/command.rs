@@ -5,6 +5,7 @@
 //! field 2  PutRequest            field 5  CompactionRequest
 //! field 3  DeleteRangeRequest    field 6  LeaseGrantRequest
 //! field 4  TxnRequest            field 7  LeaseRevokeRequest
+//! field 9  AlarmRequest          field 11 VersionRequest
 //!
 //! field 14 Origin, field 15 Author: optional, see [`Envelope`]
 //! ```
@@ -15,11 +16,12 @@
 use bytes::Bytes;
 use prost::Message;
 use skein_store_api::pb::etcdserverpb::{
-    CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest,
-    TxnRequest,
+    AlarmRequest, CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest,
+    PutRequest, TxnRequest,
 };
 
 use crate::record::put_varint;
+use crate::version::VersionRequest;
 
 /// The format that [`Command::encode`] writes.
 pub const COMMAND_VERSION: u32 = 1;
@@ -39,6 +41,10 @@ pub enum Command {
     LeaseGrant(LeaseGrantRequest),
     /// Remove a lease and its keys.
     LeaseRevoke(LeaseRevokeRequest),
+    /// Raise or disarm an alarm.
+    Alarm(AlarmRequest),
+    /// Change what version the cluster behaves as.
+    Version(VersionRequest),
 }
 
 /// Which request of which member a command answers: the member that applies a command with its own
@@ -96,7 +102,7 @@ pub enum CommandError {
 struct CommandRecord {
     #[prost(uint32, tag = "1")]
     version: u32,
-    #[prost(oneof = "Operation", tags = "2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Operation", tags = "2, 3, 4, 5, 6, 7, 9, 11")]
     operation: Option<Operation>,
     #[prost(message, optional, tag = "14")]
     origin: Option<Origin>,
@@ -118,6 +124,10 @@ enum Operation {
     LeaseGrant(LeaseGrantRequest),
     #[prost(message, tag = "7")]
     LeaseRevoke(LeaseRevokeRequest),
+    #[prost(message, tag = "9")]
+    Alarm(AlarmRequest),
+    #[prost(message, tag = "11")]
+    Version(VersionRequest),
 }
 
 impl Command {
@@ -135,6 +145,8 @@ impl Command {
             Command::Compact(request) => encode(5, request, envelope),
             Command::LeaseGrant(request) => encode(6, request, envelope),
             Command::LeaseRevoke(request) => encode(7, request, envelope),
+            Command::Alarm(request) => encode(9, request, envelope),
+            Command::Version(request) => encode(11, request, envelope),
         }
     }
 
@@ -154,6 +166,8 @@ impl Command {
             Operation::Compact(request) => Command::Compact(request),
             Operation::LeaseGrant(request) => Command::LeaseGrant(request),
             Operation::LeaseRevoke(request) => Command::LeaseRevoke(request),
+            Operation::Alarm(request) => Command::Alarm(request),
+            Operation::Version(request) => Command::Version(request),
         };
         Ok((command, Envelope { origin: record.origin, author: record.author }))
     }
@@ -186,6 +200,7 @@ fn put_field(out: &mut Vec<u8>, field: u8, message: &impl Message) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::version::ClusterVersion;
 
     #[test]
     fn commands_round_trip() {
@@ -196,6 +211,8 @@ mod tests {
             Command::Compact(CompactionRequest { revision: 9, physical: true }),
             Command::LeaseGrant(LeaseGrantRequest { ttl: 5, id: 7 }),
             Command::LeaseRevoke(LeaseRevokeRequest { id: 7 }),
+            Command::Alarm(AlarmRequest { action: 1, member_id: 3, alarm: 2 }),
+            Command::Version(VersionRequest { set: Some(ClusterVersion::OWN), downgrade: None }),
         ];
         let envelope = Envelope {
             origin: Some(Origin { member: u64::MAX, sequence: 300 }),

@@ -1,5 +1,6 @@
 //! Hashes by which members compare their state.
 
+use prost::Message;
 use skein_store_api::ApiError;
 
 use crate::history::Version;
@@ -41,7 +42,7 @@ impl View {
 }
 
 impl Machine {
-    /// Hashes everything that is replicated: history, leases, revisions.
+    /// Hashes everything that is replicated: history, leases, revisions, alarms, version.
     pub fn hash(&self) -> u32 {
         // A read of the newest revision cannot fail.
         let kv = self.view.hash_kv(0).map_or(0, |hash| hash.hash);
@@ -49,7 +50,8 @@ impl Machine {
         for (id, lease) in self.leases.iter() {
             hash = append(hash, &[id, lease.granted_ttl(), lease.keys().count() as i64]);
         }
-        append(hash, &[self.view.revision, self.view.compact_revision])
+        hash = append(hash, &[self.view.revision, self.view.compact_revision]);
+        crc32c::crc32c_append(hash, &self.cluster.record().encode_to_vec())
     }
 }
 

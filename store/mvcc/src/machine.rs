@@ -2,17 +2,19 @@
 
 use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::{
-    CompactionRequest, CompactionResponse, DeleteRangeResponse, LeaseGrantRequest,
-    LeaseGrantResponse, LeaseRevokeRequest, LeaseRevokeResponse, PutRequest, PutResponse,
-    TxnResponse,
+    AlarmRequest, AlarmResponse, CompactionRequest, CompactionResponse, DeleteRangeResponse,
+    LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, LeaseRevokeResponse, PutRequest,
+    PutResponse, TxnResponse,
 };
 
+use crate::cluster::Cluster;
 use crate::command::Command;
 use crate::events::EventLog;
 use crate::history::Rev;
 use crate::key::Key;
 use crate::lease::Leases;
-use crate::usage::Usage;
+use crate::usage::{LEASE_BYTES, Usage};
+use crate::version::VersionRequest;
 use crate::view::View;
 use crate::write::{Write, check_put};
 
@@ -44,6 +46,7 @@ pub struct Machine {
     pub(crate) view: View,
     pub(crate) leases: Leases,
     pub(crate) usage: Usage,
+    pub(crate) cluster: Cluster,
     pub(crate) applied_index: u64,
     events: EventLog,
     /// The first change that the running clean-up has not looked at.
@@ -65,6 +68,10 @@ pub enum Response {
     LeaseGrant(LeaseGrantResponse),
     /// To [`Command::LeaseRevoke`].
     LeaseRevoke(LeaseRevokeResponse),
+    /// To [`Command::Alarm`].
+    Alarm(AlarmResponse),
+    /// To [`Command::Version`].
+    Version,
 }
 
 /// What a command did to the leases, for the leader's [`crate::Lessor`].
@@ -98,19 +105,21 @@ pub struct Applied {
 impl Machine {
     /// A store at revision 1 with nothing in it.
     pub fn new(config: &MachineConfig) -> Machine {
-        Machine::with_state(View::fresh(), Leases::default(), Usage::default(), 0, config)
+        let (leases, usage, cluster) = Default::default();
+        Machine::with_state(View::fresh(), leases, usage, cluster, 0, config)
     }
 
     pub(crate) fn with_state(
         view: View,
         leases: Leases,
         usage: Usage,
+        cluster: Cluster,
         applied_index: u64,
         config: &MachineConfig,
     ) -> Machine {
         let events = EventLog::new(view.revision, view.compact_revision, config.event_log_bytes);
         let scavenge_from = Rev::first_of(view.compact_revision);
-        Machine { view, leases, usage, applied_index, events, scavenge_from }
+        Machine { view, leases, usage, cluster, applied_index, events, scavenge_from }
     }
 
     /// Applies the command at `index` of the replicated log, atomically: an error changes nothing
@@ -124,7 +133,15 @@ impl Machine {
     /// this member differ from the others.
     pub fn apply(&mut self, index: u64, command: &Command) -> Result<Applied, ApiError> {
         self.pass(index);
-        let applied = match command {
+        let applied = self.perform(command);
+        self.scavenge(SCAVENGE_PER_APPLY);
+        let (response, lease) = applied?;
+        Ok(Applied { response, revision: self.view.revision, lease })
+    }
+
+    fn perform(&mut self, command: &Command) -> Result<(Response, Option<LeaseChange>), ApiError> {
+        self.cluster.alarms.check(command)?;
+        match command {
             Command::Put(request) => self.put(request).map(Response::Put).map(without_lease),
             Command::DeleteRange(request) => {
                 let response = self.write(|write| Ok(write.delete_range(request)));
@@ -138,10 +155,9 @@ impl Machine {
             }
             Command::LeaseGrant(request) => self.lease_grant(request),
             Command::LeaseRevoke(request) => self.lease_revoke(request),
-        };
-        self.scavenge(SCAVENGE_PER_APPLY);
-        let (response, lease) = applied?;
-        Ok(Applied { response, revision: self.view.revision, lease })
+            Command::Alarm(request) => Ok(without_lease(Response::Alarm(self.alarm(request)))),
+            Command::Version(request) => self.version(request).map(without_lease),
+        }
     }
 
     /// Passes an entry of the log that holds no command.
@@ -178,9 +194,14 @@ impl Machine {
         &self.events
     }
 
+    /// Alarms and the agreed version.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
     /// Memory that the state takes, the event log apart.
     pub fn usage(&self) -> Usage {
-        self.usage
+        Usage { bytes: self.usage.bytes + self.leases.len() * LEASE_BYTES, ..self.usage }
     }
 
     /// Takes over from another machine, as after installing a snapshot from the leader: watchers
@@ -278,6 +299,16 @@ impl Machine {
         })?;
         let response = LeaseRevokeResponse { header: self.view.header() };
         Ok((Response::LeaseRevoke(response), Some(LeaseChange::Revoked { id: request.id })))
+    }
+
+    fn alarm(&mut self, request: &AlarmRequest) -> AlarmResponse {
+        let alarms = self.cluster.alarms.apply(request);
+        AlarmResponse { header: self.view.header(), alarms }
+    }
+
+    fn version(&mut self, request: &VersionRequest) -> Result<Response, ApiError> {
+        self.cluster.versions.apply(request)?;
+        Ok(Response::Version)
     }
 
     fn trim(&mut self, key: &Key, compacted: i64) {

@@ -6,7 +6,8 @@
 //!         kind                          u8
 //!         body                          a protobuf message by kind
 //!
-//! stream  one header (1), any number of keys (2) and leases (3) chunks, one footer (4)
+//! stream  one header (1), any number of keys (2) and leases (3) chunks, one cluster (6) chunk,
+//!         one footer (4); version 1 has no cluster chunk
 //! ```
 //!
 //! Only what compaction retains is written, keys in order, so two members at the same index write
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use prost::Message;
 use skein_store_api::pb::mvccpb::KeyValue;
 
+use crate::cluster::{Cluster, ClusterRecord};
 use crate::history::{History, Rev, Version};
 use crate::key::Key;
 use crate::lease::Leases;
@@ -30,8 +32,11 @@ use crate::tree::Tree;
 use crate::usage::Usage;
 use crate::view::{Change, View};
 
-/// The format that [`Machine::snapshot`] writes and [`restore`] reads.
-pub const SNAPSHOT_VERSION: u32 = 1;
+/// The format that [`Machine::snapshot`] writes. [`restore`] reads it and those before it.
+pub const SNAPSHOT_VERSION: u32 = 2;
+
+/// The first format that has a cluster chunk.
+const CLUSTER_SINCE_VERSION: u32 = 2;
 
 /// A chunk is closed when it holds this many bytes of records: large enough that the checksum and
 /// the call per chunk cost nothing, small enough to be sent between other work.
@@ -47,6 +52,7 @@ const KIND_HEADER: u8 = 1;
 const KIND_KEYS: u8 = 2;
 const KIND_LEASES: u8 = 3;
 const KIND_FOOTER: u8 = 4;
+const KIND_CLUSTER: u8 = 6;
 
 /// Why a snapshot cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +141,7 @@ impl Machine {
         SnapshotChunks {
             view: self.view.clone(),
             leases: self.leases.iter().map(|(id, lease)| (id, lease.granted_ttl())).collect(),
+            cluster: self.cluster.clone(),
             applied_index: self.applied_index,
             versions: 0,
             next: Next::Header,
@@ -148,6 +155,7 @@ impl Machine {
 pub struct SnapshotChunks {
     view: View,
     leases: BTreeMap<i64, i64>,
+    cluster: Cluster,
     applied_index: u64,
     versions: u64,
     next: Next,
@@ -160,6 +168,7 @@ enum Next {
     Keys(Vec<u8>, Rev),
     /// Leases from this id on.
     Leases(i64),
+    Cluster,
     Footer,
     End,
 }
@@ -195,7 +204,7 @@ impl SnapshotChunks {
 
     fn lease_chunk(&mut self, from: i64) -> Bytes {
         let mut chunk = LeasesChunk::default();
-        let mut next = Next::Footer;
+        let mut next = Next::Cluster;
         for (&id, &ttl_seconds) in self.leases.range(from..) {
             if chunk.leases.len() == LEASES_PER_CHUNK {
                 next = Next::Leases(id);
@@ -205,6 +214,11 @@ impl SnapshotChunks {
         }
         self.next = next;
         frame(KIND_LEASES, &chunk)
+    }
+
+    fn cluster(&mut self) -> Bytes {
+        self.next = Next::Footer;
+        frame(KIND_CLUSTER, &self.cluster.record())
     }
 
     fn header(&mut self) -> Bytes {
@@ -232,6 +246,7 @@ impl Iterator for SnapshotChunks {
             Next::Header => Some(self.header()),
             Next::Keys(from, rev) => Some(self.keys(&from, rev)),
             Next::Leases(from) => Some(self.lease_chunk(from)),
+            Next::Cluster => Some(self.cluster()),
             Next::Footer => Some(self.footer()),
             Next::End => None,
         }
@@ -268,7 +283,7 @@ pub fn restore(mut from: impl Read, config: &MachineConfig) -> Result<Machine, S
     if kind != KIND_HEADER {
         return Err(SnapshotError::Damaged { chunk, what: "it does not begin with a header" });
     }
-    if header.format_version != SNAPSHOT_VERSION {
+    if !(1..=SNAPSHOT_VERSION).contains(&header.format_version) {
         return Err(SnapshotError::UnknownVersion { found: header.format_version });
     }
     let mut build = Build::default();
@@ -278,6 +293,7 @@ pub fn restore(mut from: impl Read, config: &MachineConfig) -> Result<Machine, S
         match kind {
             KIND_KEYS => build.keys(decode(body, chunk)?, chunk)?,
             KIND_LEASES => build.leases(decode(body, chunk)?, chunk)?,
+            KIND_CLUSTER => build.cluster(&decode(body, chunk)?),
             KIND_FOOTER => return build.finish(&header, &decode(body, chunk)?, chunk, config),
             _ => return Err(SnapshotError::Damaged { chunk, what: "unknown kind of chunk" }),
         }
@@ -314,6 +330,7 @@ struct Build {
     leases: Leases,
     versions: u64,
     usage: Usage,
+    cluster: Option<Cluster>,
 }
 
 impl Build {
@@ -344,6 +361,10 @@ impl Build {
                 .map_err(|_| SnapshotError::Damaged { chunk, what: "impossible lease" })?;
         }
         Ok(())
+    }
+
+    fn cluster(&mut self, record: &ClusterRecord) {
+        self.cluster = Some(Cluster::restored(record));
     }
 
     fn finish(
@@ -378,8 +399,13 @@ impl Build {
         if footer(&view, self.versions, self.leases.len()) != *expected {
             return Err(SnapshotError::Damaged { chunk, what: "contents differ from the footer" });
         }
+        let cluster = match self.cluster {
+            Some(cluster) => cluster,
+            None if header.format_version < CLUSTER_SINCE_VERSION => Cluster::default(),
+            None => return Err(SnapshotError::Damaged { chunk, what: "no cluster chunk" }),
+        };
         let index = header.applied_index;
-        Ok(Machine::with_state(view, self.leases, self.usage, index, config))
+        Ok(Machine::with_state(view, self.leases, self.usage, cluster, index, config))
     }
 }
 
