@@ -29,6 +29,10 @@ impl ClusterVersion {
     /// What this build behaves as.
     pub const OWN: ClusterVersion = ClusterVersion { major: 3, minor: 7 };
 
+    /// The oldest that a cluster of this build can be at: one downgrade below what it began with.
+    /// Commands that need no more may always be proposed.
+    pub const OLDEST: ClusterVersion = ClusterVersion { major: 3, minor: 6 };
+
     /// Reads `3.6` and `3.6.1`, whose patch does not matter.
     ///
     /// # Errors
@@ -57,7 +61,7 @@ impl ClusterVersion {
             | Command::LeaseGrant(_)
             | Command::LeaseRevoke(_)
             | Command::Alarm(_)
-            | Command::Version(_) => ClusterVersion { major: 3, minor: 6 },
+            | Command::Version(_) => ClusterVersion::OLDEST,
         }
     }
 

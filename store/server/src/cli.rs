@@ -62,9 +62,9 @@ pub struct Flags {
     /// Log entries between snapshots.
     #[arg(long, default_value_t = 10_000)]
     snapshot_count: u64,
-    /// Quota in bytes (0: 2 GiB). Reported by status; not enforced by this version.
-    #[arg(long, default_value_t = 0)]
-    quota_backend_bytes: u64,
+    /// Bytes that keys, history and leases may take (0: 2 GiB; negative: no bound).
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    quota_backend_bytes: i64,
     /// `periodic` or `revision`.
     #[arg(long, default_value = "periodic", value_parser = ["periodic", "revision"])]
     auto_compaction_mode: String,
@@ -162,7 +162,10 @@ impl Flags {
         })?;
         let data_dir = self.data_dir.unwrap_or_else(|| format!("{}.etcd", self.name).into());
         let defaults = MemberConfig::new(self.name, data_dir);
-        let quota = Some(self.quota_backend_bytes).filter(|&quota| quota != 0);
+        let quota_backend_bytes = match self.quota_backend_bytes {
+            0 => defaults.quota_backend_bytes,
+            bytes => u64::try_from(bytes).ok(),
+        };
         let config = MemberConfig {
             listen_client_urls: self.listen_client_urls,
             advertise_client_urls: self.advertise_client_urls,
@@ -182,7 +185,7 @@ impl Flags {
             snapshot_count: self.snapshot_count.max(1),
             auto_compaction,
             watch_progress_interval,
-            quota_backend_bytes: quota.unwrap_or(defaults.quota_backend_bytes),
+            quota_backend_bytes,
             ..defaults
         };
         config.check()?;

@@ -43,8 +43,8 @@ pub struct MemberConfig {
     pub auto_compaction: AutoCompaction,
     /// How often an idle watcher that asked for it is told the revision.
     pub watch_progress_interval: Duration,
-    /// The quota that Status reports, in bytes.
-    pub quota_backend_bytes: u64,
+    /// Bytes that keys, history and leases may take; nothing for no bound.
+    pub quota_backend_bytes: Option<u64>,
 }
 
 /// Automatic compaction of history.
@@ -70,7 +70,7 @@ pub struct TlsConfig {
 }
 
 /// Quota that etcd has by default, in bytes.
-const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
+pub(crate) const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 
 impl MemberConfig {
     /// etcd's defaults, on a free port of the loopback interface.
@@ -92,7 +92,7 @@ impl MemberConfig {
             snapshot_count: 10_000,
             auto_compaction: AutoCompaction::Off,
             watch_progress_interval: Duration::from_secs(600),
-            quota_backend_bytes: DEFAULT_QUOTA_BYTES,
+            quota_backend_bytes: Some(DEFAULT_QUOTA_BYTES),
         }
     }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_store_api::ApiError;
-use skein_store_api::pb::etcdserverpb::ResponseHeader;
-use skein_store_mvcc::{Applied, Command};
+use skein_store_api::pb::etcdserverpb::alarm_request::AlarmAction;
+use skein_store_api::pb::etcdserverpb::{AlarmMember, AlarmRequest, AlarmType, ResponseHeader};
+use skein_store_mvcc::{Applied, ClusterVersion, Command, Versions};
 use tokio::sync::{oneshot, watch};
 
 use crate::driver::inbox::{Inbox, Proposal};
 use crate::metrics::Metrics;
+use crate::quota::{Full, Quota};
 use crate::state::State;
 
 /// Resolves when the member stops, or is gone.
@@ -17,9 +19,6 @@ pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
     // An error means that the member is gone, which is the same news.
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
-
-/// The version of the cluster and of the stored format, as etcd tells it.
-pub(crate) const CLUSTER_VERSION: &str = "3.7.0";
 
 /// Who this member is.
 pub(crate) struct MemberInfo {
@@ -38,7 +37,6 @@ pub(crate) struct Limits {
     pub(crate) min_lease_ttl: i64,
     pub(crate) request_timeout: Duration,
     pub(crate) watch_progress_interval: Duration,
-    pub(crate) quota_bytes: u64,
 }
 
 /// Shared by all services of a member.
@@ -48,6 +46,7 @@ pub(crate) struct Core {
     pub(crate) state: Arc<State>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) quota: Quota,
     /// Becomes true when the member stops; long streams end then.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -59,6 +58,36 @@ impl Core {
     /// The change's own error, or why it was not taken. [`ApiError::Timeout`] leaves open whether
     /// it happens.
     pub(crate) async fn propose(&self, command: Command) -> Result<Applied, ApiError> {
+        let needed = ClusterVersion::needed_by(&command);
+        if needed > ClusterVersion::OLDEST && needed > self.versions().cluster {
+            return Err(ApiError::NotCapable);
+        }
+        match self.quota.reserve(self.state.used(), &command) {
+            // Held until the change is part of what is used.
+            Ok(_reserved) => self.replicate(command).await,
+            Err(Full) => {
+                self.raise_no_space().await;
+                Err(ApiError::NoSpace)
+            }
+        }
+    }
+
+    /// Lets the cluster know that this member has no room. When that fails the next one who asks
+    /// for room tries again.
+    async fn raise_no_space(&self) {
+        let (kind, member) = (AlarmType::Nospace, self.member.id);
+        if self.state.glance(|machine| machine.cluster().alarms.raised(kind, member)) {
+            return;
+        }
+        tracing::warn!(used = self.state.used(), quota = self.quota.told(), "raising NOSPACE");
+        let action = AlarmAction::Activate.into();
+        let request = AlarmRequest { action, member_id: member, alarm: kind.into() };
+        if let Err(error) = self.replicate(Command::Alarm(request)).await {
+            tracing::warn!(%error, "cannot raise NOSPACE");
+        }
+    }
+
+    async fn replicate(&self, command: Command) -> Result<Applied, ApiError> {
         let command = command.encode();
         if command.len() > self.limits.max_request_bytes {
             return Err(ApiError::RequestTooLarge);
@@ -91,6 +120,16 @@ impl Core {
             Ok(Err(_)) => Err(ApiError::Stopped),
             Err(_) => Err(ApiError::Timeout),
         }
+    }
+
+    /// What the cluster has agreed to behave as.
+    pub(crate) fn versions(&self) -> Versions {
+        self.state.glance(|machine| machine.cluster().versions)
+    }
+
+    /// The active alarms.
+    pub(crate) fn alarms(&self) -> Vec<AlarmMember> {
+        self.state.glance(|machine| machine.cluster().alarms.get(AlarmType::None))
     }
 
     /// A header with the newest applied revision.

@@ -22,9 +22,11 @@ mod member;
 mod metrics;
 mod net;
 mod process;
+mod quota;
 mod service;
 pub mod snapshot_file;
 mod state;
+mod versions;
 
 pub use config::{AutoCompaction, ConfigError, ListenUrl, MemberConfig, TlsConfig};
 pub use data_dir::DataDirError;

@@ -26,8 +26,10 @@ use crate::metrics::Metrics;
 use crate::net::admission::Admission;
 use crate::net::tls::TlsError;
 use crate::net::{Listener, tls};
+use crate::quota::Quota;
 use crate::snapshot_file::{self, Position, SnapshotError};
 use crate::state::{RestoreError, State};
+use crate::versions;
 
 /// A member could not start.
 #[derive(Debug, Error)]
@@ -246,6 +248,7 @@ impl Opened {
             state: self.state,
             inbox: self.inbox,
             metrics: self.metrics,
+            quota: Quota::new(config.quota_backend_bytes),
             stopping: stopping.clone(),
         });
         let (driver, failed) = spawn_driver(self.driver, self.dir)?;
@@ -273,6 +276,7 @@ impl Opened {
                 }
             });
         }
+        serving.spawn(versions::run(Arc::clone(&core), stopping.clone()));
         serving.spawn(compactor::run(Arc::clone(&core), config.auto_compaction, stopping));
         let urls: Vec<_> = addresses.iter().map(|(url, address)| url.url(*address)).collect();
         tracing::info!(
@@ -377,6 +381,5 @@ fn limits(config: &MemberConfig) -> Limits {
         min_lease_ttl: config.min_lease_ttl(),
         request_timeout: config.request_timeout(),
         watch_progress_interval: config.watch_progress_interval,
-        quota_bytes: config.quota_backend_bytes,
     }
 }

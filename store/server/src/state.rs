@@ -51,6 +51,7 @@ pub(crate) struct State {
     clock: Instant,
     extend_leases: Duration,
     position: Position,
+    used: AtomicU64,
     wake: Wake,
     garbage: watch::Sender<bool>,
     pub(crate) metrics: Arc<Metrics>,
@@ -74,6 +75,7 @@ impl State {
     pub(crate) fn new(machine: Machine, extend_leases: Duration, metrics: Arc<Metrics>) -> Self {
         Self {
             events: machine.events().clone(),
+            used: AtomicU64::new(machine.usage().bytes as u64),
             machine: RwLock::new(machine),
             lessor: Mutex::new(Lessor::new()),
             clock: Instant::now(),
@@ -103,6 +105,7 @@ impl State {
                     }
                 });
             }
+            self.note_used(&machine);
         }
         for (command, reply) in commands.iter().zip(&replies) {
             if let (Some(command), Some(reply)) = (command, reply) {
@@ -163,7 +166,10 @@ impl State {
         if !*self.garbage.borrow() {
             return false;
         }
-        let more = self.write().scavenge(SCAVENGE_STEP);
+        let mut machine = self.write();
+        let more = machine.scavenge(SCAVENGE_STEP);
+        self.note_used(&machine);
+        drop(machine);
         if !more {
             self.garbage.send_replace(false);
             tracing::info!(
@@ -201,9 +207,13 @@ impl State {
         self.events.head()
     }
 
-    /// Bytes of keys and history.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.read().usage().bytes as u64
+    /// Bytes that the state takes, without waiting for the lock.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn note_used(&self, machine: &Machine) {
+        self.used.store(machine.usage().bytes as u64, Ordering::Relaxed);
     }
 
     /// Waits until what compaction left is freed.
@@ -308,6 +318,8 @@ impl State {
             Command::Txn(_) => drop(self.metrics.txns.inc()),
             Command::Compact(_) => drop(self.garbage.send_replace(true)),
             Command::LeaseGrant(_) | Command::LeaseRevoke(_) => {}
+            Command::Alarm(_) => tracing::warn!(?command, "alarms changed"),
+            Command::Version(_) => tracing::info!(?command, "versions changed"),
         }
     }
 

@@ -14,7 +14,7 @@ fn defaults_are_etcds() {
     assert_eq!(config.name, "default");
     assert_eq!(config.data_dir, PathBuf::from("default.etcd"));
     assert_eq!(config.listen_client_urls[0].address.port(), 2379);
-    assert_eq!(config.quota_backend_bytes, 2 << 30);
+    assert_eq!(config.quota_backend_bytes, Some(2 << 30));
     assert_eq!(config.auto_compaction, AutoCompaction::Off);
     assert_eq!(config.watch_progress_interval, Duration::from_secs(600));
 }

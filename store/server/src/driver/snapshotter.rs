@@ -69,7 +69,7 @@ impl Snapshotter {
 
     pub(super) fn start_if_due(&mut self, state: &Arc<State>, inbox: &Arc<Inbox>) {
         let due = self.entries >= self.every || self.bytes >= LOG_BYTES;
-        if self.running.is_some() || !due || self.too_soon(state.bytes()) {
+        if self.running.is_some() || !due || self.too_soon(state.used()) {
             return;
         }
         let (disk, dir, owner) = (Arc::clone(&self.disk), self.dir.clone(), self.owner);
