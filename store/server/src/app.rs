@@ -1,5 +1,8 @@
 //! Which service answers a request: gRPC by path, everything else by the HTTP endpoints.
 
+mod answer_body;
+mod request_body;
+
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Request, Response, header};
@@ -19,13 +22,20 @@ use tower_service::Service;
 
 use crate::core::Core;
 use crate::http_api;
+use crate::metrics::grpc::Kind;
 use crate::net::App;
+use crate::overload::Connection;
 use crate::service::health::HealthService;
 use crate::service::watch::WatchService;
 use crate::service::{
     AuthService, ClusterService, ElectionService, KvService, LeaseService, LockService,
     MaintenanceService,
 };
+
+use answer_body::Call;
+pub(crate) use answer_body::{AnswerBody, KeptBytes};
+use request_body::RequestBody;
+pub(crate) use request_body::too_much;
 
 /// Set by clients that would rather fail than be served by a member without a leader.
 const REQUIRE_LEADER: &str = "hasleader";
@@ -68,7 +78,43 @@ impl ClientApp {
         }
     }
 
-    async fn grpc(&self, request: Request<Incoming>) -> Response<Body> {
+    /// Counts and bounds a call, and has it answered.
+    async fn call(
+        &self,
+        request: Request<Incoming>,
+        connection: Connection,
+    ) -> Response<AnswerBody> {
+        let metrics = &self.core.metrics.grpc;
+        let method = metrics.method(request.uri().path()).cloned();
+        if let Some(method) = &method {
+            method.started();
+        }
+        let Some(place) = self.core.overload.requests.take(1) else {
+            if let Some(method) = &method {
+                method.handled(too_much().code());
+            }
+            let outgoing = connection.outgoing;
+            return too_much()
+                .into_http::<Body>()
+                .map(|body| AnswerBody::new(body, outgoing, None));
+        };
+        let account = connection.request();
+        let streams = method.as_ref().is_some_and(|method| method.kind == Kind::Bidi);
+        let held = Arc::clone(&account);
+        let received = metrics.received.clone();
+        let request = request.map(|body| RequestBody::new(body, held, streams, received));
+        let mut answer = self.dispatch(request).await;
+        // A unary request is held until here, when its answer is there.
+        drop(account);
+        let kept = answer.extensions_mut().remove::<KeptBytes>();
+        let sent = metrics.sent.clone();
+        let mut call =
+            Call { method, sent, _place: place, _kept: kept, code: tonic::Code::Cancelled };
+        call.note(answer.headers());
+        answer.map(|body| AnswerBody::new(body, connection.outgoing, Some(call)))
+    }
+
+    async fn dispatch(&self, request: Request<RequestBody>) -> Response<Body> {
         if request.headers().contains_key(REQUIRE_LEADER) && !self.core.state.has_leader() {
             return status(ApiError::NoLeader).into_http();
         }
@@ -109,13 +155,30 @@ fn as_grpc_says(mut answer: Response<Body>) -> Response<Body> {
 }
 
 impl App for ClientApp {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    fn connection(&self) -> Connection {
+        self.core.overload.connection()
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        connection: Connection,
+    ) -> Response<AnswerBody> {
         if is_grpc(request.headers()) {
-            self.grpc(request).await
+            self.call(request, connection).await
         } else {
-            http_api::answer(&self.core, request.method(), request.uri()).await
+            http(&self.core, &request, connection).await
         }
     }
+}
+
+async fn http(
+    core: &Arc<Core>,
+    request: &Request<Incoming>,
+    connection: Connection,
+) -> Response<AnswerBody> {
+    let answer = http_api::answer(core, request.method(), request.uri()).await;
+    answer.map(|body| AnswerBody::new(body, connection.outgoing, None))
 }
 
 /// The addresses of `--listen-metrics-urls`: the HTTP endpoints alone.
@@ -123,8 +186,16 @@ impl App for ClientApp {
 pub(crate) struct MetricsApp(pub(crate) Arc<Core>);
 
 impl App for MetricsApp {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        http_api::answer(&self.0, request.method(), request.uri()).await
+    fn connection(&self) -> Connection {
+        self.0.overload.connection()
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        connection: Connection,
+    ) -> Response<AnswerBody> {
+        http(&self.0, &request, connection).await
     }
 }
 

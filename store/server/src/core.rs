@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::driver::inbox::{Inbox, Proposal};
 use crate::metrics::Metrics;
+use crate::overload::Overload;
 use crate::quota::{Full, Quota};
 use crate::state::State;
 
@@ -47,6 +48,7 @@ pub(crate) struct Core {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) quota: Quota,
+    pub(crate) overload: Overload,
     /// Becomes true when the member stops; long streams end then.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -115,11 +117,18 @@ impl Core {
         }
         let (reply, answer) = oneshot::channel();
         self.inbox.read(reply)?;
-        match tokio::time::timeout(self.limits.request_timeout, answer).await {
+        let answered = match tokio::time::timeout(self.limits.request_timeout, answer).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(_)) => Err(ApiError::Stopped),
-            Err(_) => Err(ApiError::Timeout),
+            Err(_) => {
+                self.metrics.slow_reads.inc();
+                Err(ApiError::Timeout)
+            }
+        };
+        if answered.is_err() {
+            self.metrics.failed_reads.inc();
         }
+        answered
     }
 
     /// What the cluster has agreed to behave as.
@@ -159,6 +168,8 @@ impl Core {
     /// The metrics page, with levels brought up to date.
     pub(crate) fn render_metrics(&self) -> String {
         self.state.refresh_metrics();
+        self.metrics.quota_bytes.set(self.quota.told());
+        self.metrics.show_cluster(self.versions().cluster, &self.alarms());
         self.metrics.render()
     }
 }

@@ -21,6 +21,7 @@ pub mod logging;
 mod member;
 mod metrics;
 mod net;
+mod overload;
 mod process;
 mod quota;
 mod service;

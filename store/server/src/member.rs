@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use skein_store_api::limits::GRPC_OVERHEAD_BYTES;
 use skein_store_mvcc::{Machine, MachineConfig};
 use skein_store_raft::{Node, NodeConfig, RaftError, Restored};
 use thiserror::Error;
@@ -26,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::net::admission::Admission;
 use crate::net::tls::TlsError;
 use crate::net::{Listener, tls};
+use crate::overload::Overload;
 use crate::quota::Quota;
 use crate::snapshot_file::{self, Position, SnapshotError};
 use crate::state::{RestoreError, State};
@@ -249,6 +251,7 @@ impl Opened {
             inbox: self.inbox,
             metrics: self.metrics,
             quota: Quota::new(config.quota_backend_bytes),
+            overload: Overload::new(config.max_request_bytes + GRPC_OVERHEAD_BYTES),
             stopping: stopping.clone(),
         });
         let (driver, failed) = spawn_driver(self.driver, self.dir)?;

@@ -21,7 +21,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_rustls::TlsAcceptor;
 
+use crate::app::AnswerBody;
 use crate::config::ListenUrl;
+use crate::overload::{Connection, STREAMS_PER_CONNECTION};
 use crate::state::ConnectionId;
 use admission::{Admission, Trouble};
 use first_bytes::FirstBytes;
@@ -61,11 +63,15 @@ const MAX_HEADER_BYTES: u32 = 16 << 10;
 
 /// What answers requests. Cloned for each connection.
 pub(crate) trait App: Clone + Send + Sync + 'static {
+    /// What a new connection may take.
+    fn connection(&self) -> Connection;
+
     /// Answers one request; errors are answers too.
     fn answer(
         &self,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Response<tonic::body::Body>> + Send;
+        connection: Connection,
+    ) -> impl Future<Output = Response<AnswerBody>> + Send;
 }
 
 /// A bound address.
@@ -143,10 +149,11 @@ async fn connection<A: App>(
     stream.set_nodelay(true)?;
     keep_alive(&stream)?;
     let id = ConnectionId::fresh();
+    let budgets = app.connection();
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(id);
-        let app = app.clone();
-        async move { Ok::<_, Infallible>(app.answer(request).await) }
+        let (app, budgets) = (app.clone(), budgets.clone());
+        async move { Ok::<_, Infallible>(app.answer(request, budgets).await) }
     });
     let begun = Begun::default();
     let server = http_server(max_streams, begun.clone());
@@ -178,7 +185,7 @@ fn http_server(max_streams: u32, begun: Begun) -> auto::Builder<Begun> {
     server
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(max_streams)
+        .max_concurrent_streams(max_streams.min(STREAMS_PER_CONNECTION))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(SEND_BUFFER_BYTES)

@@ -94,6 +94,7 @@ impl State {
         let commands = entries.iter().map(command).collect::<Result<Vec<_>, _>>()?;
         let mut replies = Vec::with_capacity(entries.len());
         let before = self.revision();
+        let begun = Instant::now();
         {
             let mut machine = self.write();
             for (entry, command) in entries.iter().zip(&commands) {
@@ -107,6 +108,7 @@ impl State {
             }
             self.note_used(&machine);
         }
+        self.metrics.applied_in(begun.elapsed());
         for (command, reply) in commands.iter().zip(&replies) {
             if let (Some(command), Some(reply)) = (command, reply) {
                 self.follow_up(command, reply);

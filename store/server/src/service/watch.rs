@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::core::{Core, stopped};
 use crate::metrics::Metrics;
+use crate::overload::Budget;
 use crate::state::ConnectionId;
 use session::{Session, Source};
 
@@ -76,6 +77,10 @@ impl Source for Arc<Core> {
 
     fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    fn watch_bytes(&self) -> &Budget {
+        &self.overload.watch_bytes
     }
 }
 
