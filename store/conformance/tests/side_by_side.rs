@@ -10,6 +10,7 @@ mod player;
 #[path = "side_by_side/scenarios.rs"]
 mod scenarios;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -30,13 +31,13 @@ fn main() -> anyhow::Result<ExitCode> {
         }
     };
     let skein = peers::skein_store()?;
+    let mut failed = undocumented_flags(&etcd)?;
     let runtime = tokio::runtime::Runtime::new()?;
-    let mut failed = 0;
     for scenario in SCENARIOS.iter().filter(|scenario| scenario.name.contains(&filter)) {
         let (expected, found) = runtime
             .block_on(async { tokio::try_join!(play(&etcd, scenario), play(&skein, scenario)) })?;
         let equal = expected == found && !expected.is_empty();
-        println!("  {}     {}", if equal { "equal " } else { "FAILED" }, scenario.name);
+        println!("  {}     {}", verdict(equal), scenario.name);
         failed += usize::from(!equal);
         for (expected, found) in expected.iter().zip(&found).filter(|(e, f)| e != f) {
             println!("    etcd:  {expected}\n    skein: {found}");
@@ -51,4 +52,29 @@ async fn play(program: &Path, scenario: &Scenario) -> anyhow::Result<Vec<String>
     let mut player = Player::new(process).await?;
     (scenario.play)(&mut player).await?;
     Ok(player.into_lines())
+}
+
+/// Flags that this etcd's help names and `docs/operations.md` does not, or the other way round.
+fn undocumented_flags(etcd: &Path) -> anyhow::Result<usize> {
+    let help = std::process::Command::new(etcd).arg("--help").output()?;
+    let help = String::from_utf8(help.stdout)? + &String::from_utf8(help.stderr)?;
+    let first_word = |line: &str, before: &str| {
+        let rest = line.strip_prefix(before)?;
+        rest.split([' ', '`']).next().map(str::to_owned)
+    };
+    let offered: BTreeSet<_> = help.lines().filter_map(|line| first_word(line, "  --")).collect();
+    let document = std::fs::read_to_string(peers::repository().join("docs/operations.md"))?;
+    let mut told: BTreeSet<_> =
+        document.lines().filter_map(|line| first_word(line, "| `--")).collect();
+    // The help shows these two in its head, as ways of calling etcd.
+    told.retain(|flag| !matches!(flag.as_str(), "version" | "config-file"));
+    let differ: Vec<_> = offered.symmetric_difference(&told).collect();
+    let equal = differ.is_empty() && !offered.is_empty();
+    println!("  {}     flags in etcd's help and in docs/operations.md", verdict(equal));
+    differ.iter().for_each(|flag| println!("    only in one of them: --{flag}"));
+    Ok(usize::from(!equal))
+}
+
+fn verdict(equal: bool) -> &'static str {
+    if equal { "equal " } else { "FAILED" }
 }

@@ -1,6 +1,7 @@
 //! The flags of `skein-store`: etcd's names where they mean the same.
 
-mod elsewhere;
+mod etcd_flags;
+mod normalize;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use thiserror::Error;
 
 use crate::config::{AutoCompaction, ConfigError, ListenUrl, MemberConfig, TlsConfig};
 
-pub use elsewhere::{Ignored, normalize};
+use etcd_flags::FEATURE_GATES;
+pub use normalize::{Ignored, Normalized, normalize};
 
 /// An etcd-v3-compatible key-value store member.
 #[derive(Debug, Parser)]
@@ -59,6 +61,15 @@ pub struct Flags {
     /// Authorities of client certificates, PEM; clients must then have one.
     #[arg(long, requires = "cert_file")]
     trusted_ca_file: Option<PathBuf>,
+    /// Cipher suites of TLS 1.2 by their names in Go, comma-separated; all good ones by default.
+    #[arg(long, value_delimiter = ',')]
+    cipher_suites: Vec<String>,
+    /// Oldest version of TLS: TLS1.2 or TLS1.3.
+    #[arg(long, default_value = "TLS1.2")]
+    tls_min_version: String,
+    /// Newest version of TLS; the newest there is by default.
+    #[arg(long, default_value = "")]
+    tls_max_version: String,
     /// Log entries between snapshots.
     #[arg(long, default_value_t = 10_000)]
     snapshot_count: u64,
@@ -80,6 +91,15 @@ pub struct Flags {
     /// Concurrent streams of one connection.
     #[arg(long, default_value_t = u32::MAX)]
     max_concurrent_streams: u32,
+    /// Idle time after which a client is pinged, such as 2h; 0 is off.
+    #[arg(long, default_value = "2h")]
+    grpc_keepalive_interval: String,
+    /// Time for the client's answer to a ping, such as 20s.
+    #[arg(long, default_value = "20s")]
+    grpc_keepalive_timeout: String,
+    /// etcd's gates as name=true pairs: the names are checked, none has an effect.
+    #[arg(long, value_delimiter = ',')]
+    feature_gates: Vec<String>,
     /// Milliseconds between heartbeats.
     #[arg(long, default_value_t = 100)]
     heartbeat_interval: u64,
@@ -87,7 +107,7 @@ pub struct Flags {
     #[arg(long, default_value_t = 1000)]
     election_timeout: u64,
     /// How often idle watchers that asked for it are told the revision, such as 10m.
-    #[arg(long, alias = "experimental-watch-progress-notify-interval", default_value = "10m")]
+    #[arg(long, default_value = "10m")]
     watch_progress_notify_interval: String,
     /// debug, info, warn or error.
     #[arg(long, default_value = "info")]
@@ -128,6 +148,14 @@ pub enum FlagError {
         /// What it should be.
         wanted: &'static str,
     },
+    /// What must not be done without.
+    #[error("--{flag} is not offered: {why}")]
+    Refused {
+        /// The flag.
+        flag: String,
+        /// Why not.
+        why: &'static str,
+    },
     /// Settings that contradict each other.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -154,12 +182,11 @@ impl Flags {
             return Err(FlagError::NoAuthorities);
         }
         let auto_compaction = self.auto_compaction()?;
-        let progress = duration(&self.watch_progress_notify_interval);
-        let watch_progress_interval = progress.ok_or_else(|| FlagError::Value {
-            flag: "watch-progress-notify-interval",
-            value: self.watch_progress_notify_interval.clone(),
-            wanted: "a duration such as 10m",
-        })?;
+        let watch_progress_interval =
+            time("watch-progress-notify-interval", &self.watch_progress_notify_interval)?;
+        let keepalive_interval = time("grpc-keepalive-interval", &self.grpc_keepalive_interval)?;
+        let keepalive_timeout = time("grpc-keepalive-timeout", &self.grpc_keepalive_timeout)?;
+        check_gates(&self.feature_gates)?;
         let data_dir = self.data_dir.unwrap_or_else(|| format!("{}.etcd", self.name).into());
         let defaults = MemberConfig::new(self.name, data_dir);
         let quota_backend_bytes = match self.quota_backend_bytes {
@@ -176,6 +203,9 @@ impl Flags {
                 cert_file,
                 key_file,
                 trusted_ca_file: self.trusted_ca_file,
+                cipher_suites: self.cipher_suites,
+                min_version: self.tls_min_version,
+                max_version: self.tls_max_version,
             }),
             max_request_bytes: self.max_request_bytes,
             max_txn_ops: self.max_txn_ops,
@@ -185,6 +215,8 @@ impl Flags {
             snapshot_count: self.snapshot_count.max(1),
             auto_compaction,
             watch_progress_interval,
+            keepalive_interval,
+            keepalive_timeout,
             quota_backend_bytes,
             ..defaults
         };
@@ -219,6 +251,27 @@ impl Flags {
             Err(_) => duration(text).ok_or_else(|| wrong("hours or a duration such as 30m"))?,
         };
         Ok(if kept.is_zero() { AutoCompaction::Off } else { AutoCompaction::Periodic(kept) })
+    }
+}
+
+fn time(flag: &'static str, text: &str) -> Result<Duration, FlagError> {
+    let wanted = "a duration such as 10m";
+    let found = if text == "0" { Some(Duration::ZERO) } else { duration(text) };
+    found.ok_or_else(|| FlagError::Value { flag, value: text.to_owned(), wanted })
+}
+
+fn check_gates(pairs: &[String]) -> Result<(), FlagError> {
+    let wrong = |pair: &&String| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        !FEATURE_GATES.contains(&name) || !matches!(value, "true" | "false")
+    };
+    match pairs.iter().find(wrong) {
+        None => Ok(()),
+        Some(pair) => Err(FlagError::Value {
+            flag: "feature-gates",
+            value: pair.clone(),
+            wanted: "one of etcd's gates with =true or =false",
+        }),
     }
 }
 

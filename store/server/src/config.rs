@@ -43,6 +43,10 @@ pub struct MemberConfig {
     pub auto_compaction: AutoCompaction,
     /// How often an idle watcher that asked for it is told the revision.
     pub watch_progress_interval: Duration,
+    /// Idle time after which a client is pinged; zero for never.
+    pub keepalive_interval: Duration,
+    /// Time for the client's answer.
+    pub keepalive_timeout: Duration,
     /// Bytes that keys, history and leases may take; nothing for no bound.
     pub quota_backend_bytes: Option<u64>,
 }
@@ -58,8 +62,8 @@ pub enum AutoCompaction {
     Revision(i64),
 }
 
-/// Files of a TLS server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A TLS server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsConfig {
     /// Certificate chain, PEM.
     pub cert_file: PathBuf,
@@ -67,6 +71,12 @@ pub struct TlsConfig {
     pub key_file: PathBuf,
     /// Authorities that client certificates must come from, PEM. With it, clients must have one.
     pub trusted_ca_file: Option<PathBuf>,
+    /// Names of the suites of TLS 1.2 that may be used; all when there are none.
+    pub cipher_suites: Vec<String>,
+    /// `TLS1.2`, which is also the default, or `TLS1.3`.
+    pub min_version: String,
+    /// The same; the newest version by default.
+    pub max_version: String,
 }
 
 /// Quota that etcd has by default, in bytes.
@@ -92,6 +102,8 @@ impl MemberConfig {
             snapshot_count: 10_000,
             auto_compaction: AutoCompaction::Off,
             watch_progress_interval: Duration::from_secs(600),
+            keepalive_interval: Duration::from_secs(2 * 60 * 60),
+            keepalive_timeout: Duration::from_secs(20),
             quota_backend_bytes: Some(DEFAULT_QUOTA_BYTES),
         }
     }

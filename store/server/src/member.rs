@@ -26,7 +26,7 @@ use crate::log::{Log, LogError, LogOptions, SEGMENT_BYTES};
 use crate::metrics::Metrics;
 use crate::net::admission::Admission;
 use crate::net::tls::TlsError;
-use crate::net::{Listener, tls};
+use crate::net::{Http2, Listener, tls};
 use crate::overload::Overload;
 use crate::quota::Quota;
 use crate::snapshot_file::{self, Position, SnapshotError};
@@ -259,15 +259,19 @@ impl Opened {
         let metrics_addresses = metrics.iter().map(|listener| listener.address).collect();
         let app = ClientApp::new(Arc::clone(&core));
         let places = Admission::of_clients();
+        let http2 = Http2 {
+            max_streams: config.max_concurrent_streams,
+            keepalive_interval: config.keepalive_interval,
+            keepalive_timeout: config.keepalive_timeout,
+        };
         for listener in clients {
             let (stop, places) = (stopping.clone(), places.clone());
-            let streams = config.max_concurrent_streams;
-            serving.spawn(listener.serve(app.clone(), streams, places, stop));
+            serving.spawn(listener.serve(app.clone(), http2, places, stop));
         }
         for listener in metrics {
             let app = MetricsApp(Arc::clone(&core));
             let (stop, places) = (stopping.clone(), Admission::of_metrics());
-            serving.spawn(listener.serve(app, config.max_concurrent_streams, places, stop));
+            serving.spawn(listener.serve(app, http2, places, stop));
         }
         for waker in core.state.wakers() {
             let mut stop = stopping.clone();

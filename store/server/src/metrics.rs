@@ -170,8 +170,8 @@ impl Metrics {
         self.alarms.clear();
         for alarm in alarms {
             let labels = vec![
-                ("server_id", format!("{:x}", alarm.member_id)),
                 ("alarm_type", alarm.alarm().as_str_name().to_owned()),
+                ("server_id", format!("{:x}", alarm.member_id)),
             ];
             self.alarms.get_or_create(&labels).set(1);
         }

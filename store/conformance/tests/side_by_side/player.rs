@@ -183,6 +183,23 @@ impl Player {
         Ok(())
     }
 
+    /// The type of each metric, and the value of each series named with its labels.
+    pub(crate) async fn metrics(&mut self, names: &[&str], series: &[&str]) -> anyhow::Result<()> {
+        let page = http::page(&self.process.address(), "/metrics").await?;
+        for name in names {
+            let kind = format!("# TYPE {name} ");
+            let kinds: Vec<_> = page.lines().filter_map(|line| line.strip_prefix(&kind)).collect();
+            self.lines.push(format!("{name} {kinds:?}"));
+        }
+        for name in series {
+            let value = page.lines().find_map(|line| line.strip_prefix(name));
+            // Go writes large numbers with an exponent.
+            let value = value.map(str::parse::<f64>).transpose()?;
+            self.lines.push(format!("{name}{value:?}"));
+        }
+        Ok(())
+    }
+
     pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
         self.process.kill_and_restart().await?;
         let (_, channel) = connect(&self.process)?;

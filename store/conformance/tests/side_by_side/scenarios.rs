@@ -31,6 +31,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "alarms by hand", flags: &[], play: |p| Box::pin(by_hand(p)) },
     Scenario { name: "a downgrade", flags: &[], play: |p| Box::pin(downgrade(p)) },
     Scenario { name: "http endpoints", flags: &[], play: |p| Box::pin(endpoints(p)) },
+    Scenario { name: "metrics", flags: &[], play: |p| Box::pin(metrics(p)) },
     Scenario {
         name: "no quota",
         flags: &["--quota-backend-bytes=-1"],
@@ -179,4 +180,83 @@ async fn endpoints(p: &mut Player) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What etcd's Grafana dashboard and the alerts of kube-prometheus read of a cluster of one, and
+/// what `etcdctl check datascale` reads. (grpc_server_handling_seconds takes etcd's `--metrics
+/// extensive`; etcd_network_peer_* takes a second member.)
+const READ_BY_DASHBOARDS: &[&str] = &[
+    "etcd_cluster_version",
+    "etcd_debugging_mvcc_compact_revision",
+    "etcd_debugging_mvcc_current_revision",
+    "etcd_debugging_mvcc_events_total",
+    "etcd_debugging_mvcc_keys_total",
+    "etcd_debugging_mvcc_watch_stream_total",
+    "etcd_debugging_mvcc_watcher_total",
+    "etcd_debugging_server_lease_expired_total",
+    "etcd_debugging_lease_granted_total",
+    "etcd_debugging_lease_revoked_total",
+    "etcd_disk_backend_commit_duration_seconds",
+    "etcd_disk_wal_fsync_duration_seconds",
+    "etcd_mvcc_db_total_size_in_bytes",
+    "etcd_mvcc_db_total_size_in_use_in_bytes",
+    "etcd_mvcc_delete_total",
+    "etcd_mvcc_put_total",
+    "etcd_mvcc_range_total",
+    "etcd_mvcc_txn_total",
+    "etcd_network_client_grpc_received_bytes_total",
+    "etcd_network_client_grpc_sent_bytes_total",
+    "etcd_server_has_leader",
+    "etcd_server_heartbeat_send_failures_total",
+    "etcd_server_id",
+    "etcd_server_is_leader",
+    "etcd_server_is_learner",
+    "etcd_server_leader_changes_seen_total",
+    "etcd_server_proposals_applied_total",
+    "etcd_server_proposals_committed_total",
+    "etcd_server_proposals_failed_total",
+    "etcd_server_proposals_pending",
+    "etcd_server_quota_backend_bytes",
+    "etcd_server_read_indexes_failed_total",
+    "etcd_server_slow_apply_total",
+    "etcd_server_slow_read_indexes_total",
+    "etcd_server_snapshot_apply_in_progress_total",
+    "etcd_server_version",
+    "grpc_server_handled_total",
+    "grpc_server_started_total",
+    "os_fd_limit",
+    "os_fd_used",
+    "process_cpu_seconds_total",
+    "process_max_fds",
+    "process_open_fds",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+    "process_virtual_memory_bytes",
+];
+
+async fn metrics(p: &mut Player) -> anyhow::Result<()> {
+    p.await_version("3.7.0").await?;
+    p.put("a", 1).await;
+    p.put("", 1).await;
+    p.revoke(99).await;
+    p.alarm(Activate, 11, NOSPACE).await;
+    let series = [
+        "etcd_cluster_version{cluster_version=\"3.7\"} ",
+        "etcd_debugging_server_alarms{alarm_type=\"NOSPACE\",server_id=\"b\"} ",
+        "etcd_server_has_leader ",
+        "etcd_server_is_leader ",
+        "etcd_server_quota_backend_bytes ",
+        "etcd_mvcc_put_total ",
+        "grpc_server_started_total{grpc_method=\"Put\",grpc_service=\"etcdserverpb.KV\",\
+         grpc_type=\"unary\"} ",
+        "grpc_server_handled_total{grpc_code=\"OK\",grpc_method=\"Put\",\
+         grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} ",
+        "grpc_server_handled_total{grpc_code=\"InvalidArgument\",grpc_method=\"Put\",\
+         grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} ",
+        "grpc_server_handled_total{grpc_code=\"NotFound\",grpc_method=\"LeaseRevoke\",\
+         grpc_service=\"etcdserverpb.Lease\",grpc_type=\"unary\"} ",
+        "grpc_server_handled_total{grpc_code=\"Aborted\",grpc_method=\"Watch\",\
+         grpc_service=\"etcdserverpb.Watch\",grpc_type=\"bidi_stream\"} ",
+    ];
+    p.metrics(READ_BY_DASHBOARDS, &series).await
 }
