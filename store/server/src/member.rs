@@ -22,6 +22,7 @@ use crate::data_dir::{DataDir, DataDirError, Identity};
 use crate::disk::{Disk, OsDisk};
 use crate::driver::inbox::Inbox;
 use crate::driver::{Driver, DriverError, Snapshotter};
+use crate::gateway::GatewayError;
 use crate::log::{Log, LogError, LogOptions, SEGMENT_BYTES};
 use crate::metrics::Metrics;
 use crate::net::admission::Admission;
@@ -73,6 +74,9 @@ pub enum StartError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The JSON gateway does not fit the services.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
     /// The operating system gave no thread.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -257,7 +261,7 @@ impl Opened {
         let (driver, failed) = spawn_driver(self.driver, self.dir)?;
         let mut serving = JoinSet::new();
         let metrics_addresses = metrics.iter().map(|listener| listener.address).collect();
-        let app = ClientApp::new(Arc::clone(&core));
+        let app = ClientApp::new(Arc::clone(&core))?;
         let places = Admission::of_clients();
         let http2 = Http2 {
             max_streams: config.max_concurrent_streams,

@@ -6,6 +6,7 @@ use skein_store_api::pb::etcdserverpb as pb;
 use skein_store_conformance::ask;
 use skein_store_conformance::endpoint::Endpoint;
 use skein_store_conformance::endpoint::member::MemberEndpoint;
+use skein_store_conformance::peers;
 use skein_store_conformance::process::Process;
 use skein_store_rpc::etcdserverpb::kv_client::KvClient;
 use skein_store_rpc::etcdserverpb::lease_client::LeaseClient;
@@ -103,9 +104,13 @@ impl Player {
         self.note("delete", answer, |answer| format!("any: {}", answer.deleted > 0));
     }
 
-    pub(crate) async fn compact_all(&mut self) {
+    pub(crate) async fn revision(&mut self) -> i64 {
         let now = self.kv.range(ask::get("none")).await;
-        let revision = now.ok().and_then(|now| now.into_inner().header).map_or(0, |h| h.revision);
+        now.ok().and_then(|now| now.into_inner().header).map_or(0, |header| header.revision)
+    }
+
+    pub(crate) async fn compact_all(&mut self) {
+        let revision = self.revision().await;
         let answer = self.kv.compact(pb::CompactionRequest { revision, physical: true }).await;
         self.note("compact", answer, |_| "ok".into());
     }
@@ -177,9 +182,38 @@ impl Player {
         }
     }
 
+    /// What a command of etcdctl prints and returns.
+    pub(crate) async fn etcdctl(&mut self, line: &str) -> anyhow::Result<()> {
+        let mut command = tokio::process::Command::new(peers::tool("etcdctl")?);
+        command.arg(format!("--endpoints={}", self.process.address()));
+        let output = command.args(line.split(' ')).output().await?;
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&output.stderr);
+        // The client's own log lines name times; what they tell follows as text.
+        let said: Vec<_> = said.lines().filter(|line| !line.starts_with('{')).collect();
+        let code = output.status.code();
+        // How long it took differs.
+        let printed: Vec<_> =
+            printed.lines().map(|line| line.split("took").next().unwrap_or_default()).collect();
+        let all =
+            format!("{printed:?} {said:?} {code:?}").replace(&self.process.address(), "ADDRESS");
+        // Two spaces: Go's text format varies its own on purpose.
+        let all = all.replace(&self.member.to_string(), "OWN").replace("  ", " ");
+        self.lines.push(format!("etcdctl {line}: {all}"));
+        Ok(())
+    }
+
     pub(crate) async fn http(&mut self, method: &str, path: &str) -> anyhow::Result<()> {
         let answer = http::ask(&self.process.address(), method, path).await?;
         self.lines.push(format!("{method} {path}: {answer}"));
+        Ok(())
+    }
+
+    /// A call of the JSON gateway.
+    pub(crate) async fn json(&mut self, path: &str, body: &str) -> anyhow::Result<()> {
+        let answer = http::call(&self.process.address(), path, body).await?;
+        let answer = answer.replace(&self.member.to_string(), "OWN").replace("  ", " ");
+        self.lines.push(format!("{path} {body}: {answer}"));
         Ok(())
     }
 
