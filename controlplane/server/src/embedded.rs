@@ -36,7 +36,12 @@ impl Embedded {
         config.auto_compaction = AutoCompaction::Periodic(HISTORY_KEPT);
         config.tls =
             args.cert_file.clone().zip(args.key_file.clone()).map(|(cert_file, key_file)| {
-                TlsConfig { cert_file, key_file, trusted_ca_file: args.trusted_ca_file.clone() }
+                TlsConfig {
+                    cert_file,
+                    key_file,
+                    trusted_ca_file: args.trusted_ca_file.clone(),
+                    ..TlsConfig::default()
+                }
             });
         let member = Member::start(config).await.context("the embedded store cannot start")?;
         Ok(Some(Embedded { member, secure: args.store_cacert.is_some() }))

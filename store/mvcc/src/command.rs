@@ -5,6 +5,7 @@
 //! field 2  PutRequest            field 5  CompactionRequest
 //! field 3  DeleteRangeRequest    field 6  LeaseGrantRequest
 //! field 4  TxnRequest            field 7  LeaseRevokeRequest
+//! field 9  AlarmRequest          field 11 VersionRequest
 //!
 //! field 10 MemberChange
 //!
@@ -17,12 +18,13 @@
 use bytes::Bytes;
 use prost::Message;
 use skein_store_api::pb::etcdserverpb::{
-    CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest,
-    TxnRequest,
+    AlarmRequest, CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest,
+    PutRequest, TxnRequest,
 };
 
 use crate::members::{MemberChange, MemberOp};
 use crate::record::put_varint;
+use crate::version::VersionRequest;
 
 /// The format that [`Command::encode`] writes.
 pub const COMMAND_VERSION: u32 = 1;
@@ -44,6 +46,10 @@ pub enum Command {
     LeaseRevoke(LeaseRevokeRequest),
     /// Change the members.
     Member(MemberOp),
+    /// Raise or disarm an alarm.
+    Alarm(AlarmRequest),
+    /// Change what version the cluster behaves as.
+    Version(VersionRequest),
 }
 
 /// Which request of which member a command answers: the member that applies a command with its own
@@ -101,7 +107,7 @@ pub enum CommandError {
 struct CommandRecord {
     #[prost(uint32, tag = "1")]
     version: u32,
-    #[prost(oneof = "Operation", tags = "2, 3, 4, 5, 6, 7, 10")]
+    #[prost(oneof = "Operation", tags = "2, 3, 4, 5, 6, 7, 9, 10, 11")]
     operation: Option<Operation>,
     #[prost(message, optional, tag = "14")]
     origin: Option<Origin>,
@@ -125,6 +131,10 @@ enum Operation {
     LeaseRevoke(LeaseRevokeRequest),
     #[prost(message, tag = "10")]
     Member(MemberChange),
+    #[prost(message, tag = "9")]
+    Alarm(AlarmRequest),
+    #[prost(message, tag = "11")]
+    Version(VersionRequest),
 }
 
 impl Command {
@@ -143,6 +153,8 @@ impl Command {
             Command::LeaseGrant(request) => encode(6, request, envelope),
             Command::LeaseRevoke(request) => encode(7, request, envelope),
             Command::Member(op) => encode(10, &MemberChange { op: Some(op.clone()) }, envelope),
+            Command::Alarm(request) => encode(9, request, envelope),
+            Command::Version(request) => encode(11, request, envelope),
         }
     }
 
@@ -165,6 +177,8 @@ impl Command {
             Operation::Member(change) => {
                 Command::Member(change.op.ok_or(CommandError::UnknownOperation)?)
             }
+            Operation::Alarm(request) => Command::Alarm(request),
+            Operation::Version(request) => Command::Version(request),
         };
         Ok((command, Envelope { origin: record.origin, author: record.author }))
     }
@@ -197,6 +211,7 @@ fn put_field(out: &mut Vec<u8>, field: u8, message: &impl Message) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::version::ClusterVersion;
 
     #[test]
     fn commands_round_trip() {
@@ -208,6 +223,8 @@ mod tests {
             Command::LeaseGrant(LeaseGrantRequest { ttl: 5, id: 7 }),
             Command::LeaseRevoke(LeaseRevokeRequest { id: 7 }),
             Command::Member(MemberOp::Remove(9)),
+            Command::Alarm(AlarmRequest { action: 1, member_id: 3, alarm: 2 }),
+            Command::Version(VersionRequest { set: Some(ClusterVersion::OWN), downgrade: None }),
         ];
         let envelope = Envelope {
             origin: Some(Origin { member: u64::MAX, sequence: 300 }),

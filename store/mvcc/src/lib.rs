@@ -57,7 +57,9 @@
 //! changes since the last compaction: it serves watchers that are behind the event log, counts at
 //! old revisions, and tells what a compaction frees.
 
+mod alarm;
 pub mod check;
+mod cluster;
 mod command;
 mod events;
 mod hash;
@@ -74,10 +76,13 @@ mod transfer;
 mod tree;
 mod txn;
 mod usage;
+mod version;
 mod view;
 mod watch;
 mod write;
 
+pub use alarm::{Alarms, takes_space};
+pub use cluster::Cluster;
 pub use command::{Author, COMMAND_VERSION, Command, CommandError, Envelope, Origin};
 pub use events::EventLog;
 pub use hash::HashKv;
@@ -93,5 +98,6 @@ pub use snapshot::{SNAPSHOT_VERSION, SnapshotChunks, SnapshotError, restore};
 pub use transfer::{Rebuild, RebuildError, Record, RecordedChange};
 pub use txn::{is_read_only, is_serializable};
 pub use usage::Usage;
+pub use version::{ClusterVersion, Downgrade, VersionRequest, Versions};
 pub use view::View;
 pub use watch::{Batch, Compacted, Poll, WatchCursor, WatchSpec};

@@ -2,18 +2,20 @@
 
 use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::{
-    CompactionRequest, CompactionResponse, DeleteRangeResponse, LeaseGrantRequest,
-    LeaseGrantResponse, LeaseRevokeRequest, LeaseRevokeResponse, Member, PutRequest, PutResponse,
-    TxnResponse,
+    AlarmRequest, AlarmResponse, CompactionRequest, CompactionResponse, DeleteRangeResponse,
+    LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, LeaseRevokeResponse, Member,
+    PutRequest, PutResponse, TxnResponse,
 };
 
+use crate::cluster::Cluster;
 use crate::command::Command;
 use crate::events::EventLog;
 use crate::history::Rev;
 use crate::key::Key;
 use crate::lease::Leases;
 use crate::members::{MemberOp, Members};
-use crate::usage::Usage;
+use crate::usage::{LEASE_BYTES, Usage};
+use crate::version::VersionRequest;
 use crate::view::View;
 use crate::write::{Write, check_put};
 
@@ -46,6 +48,7 @@ pub struct Machine {
     pub(crate) leases: Leases,
     pub(crate) members: Members,
     pub(crate) usage: Usage,
+    pub(crate) cluster: Cluster,
     pub(crate) applied_index: u64,
     events: EventLog,
     /// The first change that the running clean-up has not looked at.
@@ -69,6 +72,10 @@ pub enum Response {
     LeaseRevoke(LeaseRevokeResponse),
     /// To [`Command::Member`]: every member behind the change.
     Members(Vec<Member>),
+    /// To [`Command::Alarm`].
+    Alarm(AlarmResponse),
+    /// To [`Command::Version`].
+    Version,
 }
 
 /// What a command did to the leases, for the leader's [`crate::Lessor`].
@@ -102,8 +109,8 @@ pub struct Applied {
 impl Machine {
     /// A store at revision 1 with nothing in it.
     pub fn new(config: &MachineConfig) -> Machine {
-        let nobody = Members::default();
-        Machine::with_state(View::fresh(), Leases::default(), nobody, Usage::default(), 0, config)
+        let (leases, members, usage, cluster) = Default::default();
+        Machine::with_state(View::fresh(), leases, members, usage, cluster, 0, config)
     }
 
     pub(crate) fn with_state(
@@ -111,12 +118,13 @@ impl Machine {
         leases: Leases,
         members: Members,
         usage: Usage,
+        cluster: Cluster,
         applied_index: u64,
         config: &MachineConfig,
     ) -> Machine {
         let events = EventLog::new(view.revision, view.compact_revision, config.event_log_bytes);
         let scavenge_from = Rev::first_of(view.compact_revision);
-        Machine { view, leases, members, usage, applied_index, events, scavenge_from }
+        Machine { view, leases, members, usage, cluster, applied_index, events, scavenge_from }
     }
 
     /// Applies the command at `index` of the replicated log, atomically: an error changes nothing
@@ -130,7 +138,15 @@ impl Machine {
     /// this member differ from the others.
     pub fn apply(&mut self, index: u64, command: &Command) -> Result<Applied, ApiError> {
         self.pass(index);
-        let applied = match command {
+        let applied = self.perform(command);
+        self.scavenge(SCAVENGE_PER_APPLY);
+        let (response, lease) = applied?;
+        Ok(Applied { response, revision: self.view.revision, lease })
+    }
+
+    fn perform(&mut self, command: &Command) -> Result<(Response, Option<LeaseChange>), ApiError> {
+        self.cluster.alarms.check(command)?;
+        match command {
             Command::Put(request) => self.put(request).map(Response::Put).map(without_lease),
             Command::DeleteRange(request) => {
                 let response = self.write(|write| Ok(write.delete_range(request)));
@@ -145,10 +161,9 @@ impl Machine {
             Command::LeaseGrant(request) => self.lease_grant(request),
             Command::LeaseRevoke(request) => self.lease_revoke(request),
             Command::Member(op) => self.member(op).map(without_lease),
-        };
-        self.scavenge(SCAVENGE_PER_APPLY);
-        let (response, lease) = applied?;
-        Ok(Applied { response, revision: self.view.revision, lease })
+            Command::Alarm(request) => Ok(without_lease(Response::Alarm(self.alarm(request)))),
+            Command::Version(request) => self.version(request).map(without_lease),
+        }
     }
 
     /// Passes an entry of the log that holds no command.
@@ -195,9 +210,14 @@ impl Machine {
         &self.events
     }
 
+    /// Alarms and the agreed version.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
     /// Memory that the state takes, the event log apart.
     pub fn usage(&self) -> Usage {
-        self.usage
+        Usage { bytes: self.usage.bytes + self.leases.len() * LEASE_BYTES, ..self.usage }
     }
 
     /// Takes over from another machine, as after installing a snapshot from the leader: watchers
@@ -300,6 +320,16 @@ impl Machine {
     fn member(&mut self, op: &MemberOp) -> Result<Response, ApiError> {
         self.members.apply(op)?;
         Ok(Response::Members(self.members.iter().collect()))
+    }
+
+    fn alarm(&mut self, request: &AlarmRequest) -> AlarmResponse {
+        let alarms = self.cluster.alarms.apply(request);
+        AlarmResponse { header: self.view.header(), alarms }
+    }
+
+    fn version(&mut self, request: &VersionRequest) -> Result<Response, ApiError> {
+        self.cluster.versions.apply(request)?;
+        Ok(Response::Version)
     }
 
     fn trim(&mut self, key: &Key, compacted: i64) {

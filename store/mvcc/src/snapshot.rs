@@ -6,8 +6,8 @@
 //!         kind                          u8
 //!         body                          a protobuf message by kind
 //!
-//! stream  one header (1), any number of keys (2) and leases (3) chunks, one members chunk (7),
-//!         one footer (4)
+//! stream  one header (1), any number of keys (2) and leases (3) chunks, one cluster (6) and one
+//!         members (7) chunk, one footer (4); version 1 has neither of the last two
 //! ```
 //!
 //! Only what compaction retains is written, keys in order, so two members at the same index write
@@ -23,6 +23,7 @@ use prost::Message;
 use skein_store_api::pb::etcdserverpb::Member;
 use skein_store_api::pb::mvccpb::KeyValue;
 
+use crate::cluster::{Cluster, ClusterRecord};
 use crate::history::{History, Rev, Version};
 use crate::key::Key;
 use crate::lease::Leases;
@@ -33,11 +34,11 @@ use crate::tree::Tree;
 use crate::usage::Usage;
 use crate::view::{Change, View};
 
-/// The format that [`Machine::snapshot`] writes. [`restore`] also reads version 1, which knew
-/// neither members nor users.
+/// The format that [`Machine::snapshot`] writes. [`restore`] reads it and those before it.
 pub const SNAPSHOT_VERSION: u32 = 2;
 
-const OLDEST_VERSION: u32 = 1;
+/// The first format that has a cluster and a members chunk.
+const CLUSTER_SINCE_VERSION: u32 = 2;
 
 /// A chunk is closed when it holds this many bytes of records: large enough that the checksum and
 /// the call per chunk cost nothing, small enough to be sent between other work.
@@ -54,6 +55,7 @@ const KIND_KEYS: u8 = 2;
 const KIND_LEASES: u8 = 3;
 const KIND_FOOTER: u8 = 4;
 const KIND_MEMBERS: u8 = 7;
+const KIND_CLUSTER: u8 = 6;
 
 /// Why a snapshot cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -75,9 +77,7 @@ pub enum SnapshotError {
         what: &'static str,
     },
     /// Written by a newer build.
-    #[error(
-        "snapshot has format version {found}, this build reads versions {OLDEST_VERSION} to {SNAPSHOT_VERSION}"
-    )]
+    #[error("snapshot has format version {found}, this build reads version {SNAPSHOT_VERSION}")]
     UnknownVersion {
         /// The version found.
         found: u32,
@@ -158,6 +158,7 @@ impl Machine {
             view: self.view.clone(),
             leases: self.leases.iter().map(|(id, lease)| (id, lease.granted_ttl())).collect(),
             members: self.members.clone(),
+            cluster: self.cluster.clone(),
             applied_index: self.applied_index,
             versions: 0,
             next: Next::Header,
@@ -172,6 +173,7 @@ pub struct SnapshotChunks {
     view: View,
     leases: BTreeMap<i64, i64>,
     members: Members,
+    cluster: Cluster,
     applied_index: u64,
     versions: u64,
     next: Next,
@@ -185,6 +187,7 @@ enum Next {
     /// Leases from this id on.
     Leases(i64),
     Members,
+    Cluster,
     Footer,
     End,
 }
@@ -220,7 +223,7 @@ impl SnapshotChunks {
 
     fn lease_chunk(&mut self, from: i64) -> Bytes {
         let mut chunk = LeasesChunk::default();
-        let mut next = Next::Members;
+        let mut next = Next::Cluster;
         for (&id, &ttl_seconds) in self.leases.range(from..) {
             if chunk.leases.len() == LEASES_PER_CHUNK {
                 next = Next::Leases(id);
@@ -230,6 +233,11 @@ impl SnapshotChunks {
         }
         self.next = next;
         frame(KIND_LEASES, &chunk)
+    }
+
+    fn cluster(&mut self) -> Bytes {
+        self.next = Next::Members;
+        frame(KIND_CLUSTER, &self.cluster.record())
     }
 
     fn members(&mut self) -> Bytes {
@@ -268,6 +276,7 @@ impl Iterator for SnapshotChunks {
             Next::Keys(from, rev) => Some(self.keys(&from, rev)),
             Next::Leases(from) => Some(self.lease_chunk(from)),
             Next::Members => Some(self.members()),
+            Next::Cluster => Some(self.cluster()),
             Next::Footer => Some(self.footer()),
             Next::End => None,
         }
@@ -304,7 +313,7 @@ pub fn restore(mut from: impl Read, config: &MachineConfig) -> Result<Machine, S
     if kind != KIND_HEADER {
         return Err(SnapshotError::Damaged { chunk, what: "it does not begin with a header" });
     }
-    if !(OLDEST_VERSION..=SNAPSHOT_VERSION).contains(&header.format_version) {
+    if !(1..=SNAPSHOT_VERSION).contains(&header.format_version) {
         return Err(SnapshotError::UnknownVersion { found: header.format_version });
     }
     let mut build = Build::default();
@@ -315,6 +324,7 @@ pub fn restore(mut from: impl Read, config: &MachineConfig) -> Result<Machine, S
             KIND_KEYS => build.keys(decode(body, chunk)?, chunk)?,
             KIND_LEASES => build.leases(decode(body, chunk)?, chunk)?,
             KIND_MEMBERS => build.members(decode(body, chunk)?),
+            KIND_CLUSTER => build.cluster(&decode(body, chunk)?),
             KIND_FOOTER => return build.finish(&header, &decode(body, chunk)?, chunk, config),
             _ => return Err(SnapshotError::Damaged { chunk, what: "unknown kind of chunk" }),
         }
@@ -352,6 +362,7 @@ struct Build {
     members: Members,
     versions: u64,
     usage: Usage,
+    cluster: Option<Cluster>,
 }
 
 impl Build {
@@ -390,6 +401,10 @@ impl Build {
         self.members.set_configuration(Bytes::copy_from_slice(&chunk.configuration));
     }
 
+    fn cluster(&mut self, record: &ClusterRecord) {
+        self.cluster = Some(Cluster::restored(record));
+    }
+
     fn finish(
         mut self,
         header: &Header,
@@ -402,9 +417,14 @@ impl Build {
         if footer(&view, self.versions, self.leases.len(), &self.members) != *expected {
             return Err(SnapshotError::Damaged { chunk, what: "contents differ from the footer" });
         }
+        let cluster = match self.cluster {
+            Some(cluster) => cluster,
+            None if header.format_version < CLUSTER_SINCE_VERSION => Cluster::default(),
+            None => return Err(SnapshotError::Damaged { chunk, what: "no cluster chunk" }),
+        };
         let index = header.applied_index;
         let Build { leases, members, usage, .. } = self;
-        Ok(Machine::with_state(view, leases, members, usage, index, config))
+        Ok(Machine::with_state(view, leases, members, usage, cluster, index, config))
     }
 }
 

@@ -11,7 +11,6 @@ use crate::history::{History, Rev, Version};
 use crate::key::Key;
 use crate::lease::Leases;
 use crate::machine::{Machine, MachineConfig};
-use crate::members::Members;
 use crate::record;
 use crate::snapshot::view_of;
 use crate::usage::Usage;
@@ -181,8 +180,8 @@ impl Rebuild {
             keys.push((key, history));
         }
         let view = view_of(keys, &mut self.leases, revision, compact_revision);
-        let nobody = Members::default();
-        Ok(Machine::with_state(view, self.leases, nobody, usage, applied_index, config))
+        let (members, cluster) = Default::default();
+        Ok(Machine::with_state(view, self.leases, members, usage, cluster, applied_index, config))
     }
 }
 

@@ -7,13 +7,17 @@ use crate::history::Version;
 /// finds 619 bytes resident and 501 counted for a key with one version, 2,511 and 2,509 with five.
 pub(crate) const VERSION_OVERHEAD_BYTES: usize = 160;
 
+/// Bytes that a lease takes beside its keys: its entry here, the leader's entry for its expiry, and
+/// the allocator's bookkeeping of both.
+pub(crate) const LEASE_BYTES: usize = 256;
+
 /// Memory of the replicated state. The same on every member at the same revision once freed
 /// versions are gone, and close to what the process really takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Versions in memory, tombstones and those that a compaction is about to free included.
     pub versions: usize,
-    /// Bytes of keys, values and their bookkeeping.
+    /// Bytes of keys, values, leases and their bookkeeping.
     pub bytes: usize,
 }
 

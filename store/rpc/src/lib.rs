@@ -31,6 +31,10 @@
 
 use skein_store_api::ApiError;
 
+/// The protocol's description for reading and writing messages as JSON: an encoded
+/// `google.protobuf.FileDescriptorSet`.
+pub const JSON_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/json.descriptors"));
+
 /// KV, Watch, Lease, Cluster, Maintenance and Auth.
 pub mod etcdserverpb {
     #![allow(missing_docs, clippy::all, unreachable_pub, reason = "generated")]

@@ -1,5 +1,8 @@
 //! Which service answers a request: gRPC by path, everything else by the HTTP endpoints.
 
+mod answer_body;
+mod request_body;
+
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Request, Response, header};
@@ -18,14 +21,29 @@ use tonic::body::Body;
 use tower_service::Service;
 
 use crate::core::{Core, REQUIRE_LEADER};
+use crate::gateway::{Gateway, GatewayError};
 use crate::http_api;
+use crate::metrics::grpc::Kind;
 use crate::net::App;
+use crate::overload::{Connection, RequestBytes};
 use crate::service::health::HealthService;
 use crate::service::watch::WatchService;
 use crate::service::{
     AuthService, ClusterService, ElectionService, KvService, LeaseService, LockService,
     MaintenanceService,
 };
+
+use answer_body::Call;
+pub(crate) use answer_body::{AnswerBody, KeptBytes};
+pub(crate) use request_body::{RequestBody, too_much};
+
+/// Why a body could not be read.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of a gRPC request, from a client or made by the gateway.
+trait RequestStream: hyper::body::Body + Send + 'static {}
+
+impl<B: hyper::body::Body + Send + 'static> RequestStream for B {}
 
 /// Everything on the client port.
 #[derive(Clone)]
@@ -40,10 +58,11 @@ pub(crate) struct ClientApp {
     lock: LockServer<LockService>,
     election: ElectionServer<ElectionService>,
     health: HealthService,
+    gateway: Arc<Gateway>,
 }
 
 impl ClientApp {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
+    pub(crate) fn new(core: Arc<Core>) -> Result<Self, GatewayError> {
         let receive = core.limits.max_request_bytes + skein_store_api::limits::GRPC_OVERHEAD_BYTES;
         let kv = KvServer::new(KvService::new(Arc::clone(&core)));
         let watch = WatchServer::new(WatchService::new(Arc::clone(&core)));
@@ -51,7 +70,7 @@ impl ClientApp {
         let cluster = ClusterServer::new(ClusterService::new(Arc::clone(&core)));
         let maintenance = MaintenanceServer::new(MaintenanceService::new(Arc::clone(&core)));
         let auth = AuthServer::new(AuthService::new(Arc::clone(&core)));
-        Self {
+        Ok(Self {
             kv: kv.max_decoding_message_size(receive).max_encoding_message_size(usize::MAX),
             watch: watch.max_decoding_message_size(receive).max_encoding_message_size(usize::MAX),
             lease,
@@ -61,11 +80,75 @@ impl ClientApp {
             lock: LockServer::new(LockService::new(Arc::clone(&core))),
             election: ElectionServer::new(ElectionService::new(Arc::clone(&core))),
             health: HealthService::new(Arc::clone(&core)),
+            gateway: Arc::new(Gateway::new(receive)?),
             core,
+        })
+    }
+    /// The body of a request on `connection`, counted, and the account it is counted on.
+    fn counted(
+        &self,
+        request: Request<Incoming>,
+        connection: &Connection,
+    ) -> (Request<RequestBody>, Arc<RequestBytes>) {
+        let metrics = &self.core.metrics.grpc;
+        let method = metrics.method(request.uri().path());
+        let streams = method.is_some_and(|method| method.kind == Kind::Bidi);
+        let account = connection.request();
+        let (held, received) = (Arc::clone(&account), metrics.received.clone());
+        (request.map(|body| RequestBody::new(body, held, streams, received)), account)
+    }
+
+    /// Counts and bounds a call, and has it answered. A unary request is held on `account` until
+    /// its answer is there.
+    async fn call<B: RequestStream>(
+        &self,
+        request: Request<B>,
+        connection: &Connection,
+        account: Arc<RequestBytes>,
+    ) -> Response<AnswerBody>
+    where
+        B::Error: Into<Cause> + Send,
+    {
+        let metrics = &self.core.metrics.grpc;
+        let method = metrics.method(request.uri().path()).cloned();
+        if let Some(method) = &method {
+            method.started();
+        }
+        let outgoing = Arc::clone(&connection.outgoing);
+        let Some(place) = self.core.overload.requests.take(1) else {
+            if let Some(method) = &method {
+                method.handled(too_much().code());
+            }
+            return too_much()
+                .into_http::<Body>()
+                .map(|body| AnswerBody::new(body, outgoing, None));
+        };
+        let mut answer = self.dispatch(request).await;
+        drop(account);
+        let kept = answer.extensions_mut().remove::<KeptBytes>();
+        let (sent, code) = (metrics.sent.clone(), tonic::Code::Cancelled);
+        let mut call = Call { method, sent, _place: place, _kept: kept, code };
+        call.note(answer.headers());
+        answer.map(|body| AnswerBody::new(body, outgoing, Some(call)))
+    }
+
+    /// Has a call of the JSON gateway answered.
+    async fn json(&self, request: Request<Incoming>, connection: &Connection) -> Response<Body> {
+        let path = request.uri().path().to_owned();
+        let (request, account) = self.counted(request, connection);
+        match self.gateway.take(request).await {
+            Err(refusal) => refusal,
+            Ok(request) => {
+                let answer = self.call(request, connection, account).await;
+                self.gateway.give(&path, answer).await
+            }
         }
     }
 
-    async fn grpc(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn dispatch<B: RequestStream>(&self, request: Request<B>) -> Response<Body>
+    where
+        B::Error: Into<Cause> + Send,
+    {
         if request.headers().contains_key(REQUIRE_LEADER) && !self.core.state.has_leader() {
             return status(ApiError::NoLeader).into_http();
         }
@@ -106,13 +189,34 @@ fn as_grpc_says(mut answer: Response<Body>) -> Response<Body> {
 }
 
 impl App for ClientApp {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        if is_grpc(request.headers()) {
-            self.grpc(request).await
-        } else {
-            http_api::answer(&self.core, request.method(), request.uri()).await
-        }
+    fn connection(&self) -> Connection {
+        self.core.overload.connection()
     }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        connection: Connection,
+    ) -> Response<AnswerBody> {
+        if is_grpc(request.headers()) {
+            let (request, account) = self.counted(request, &connection);
+            return self.call(request, &connection, account).await;
+        }
+        if Gateway::serves(request.uri().path()) {
+            let answer = self.json(request, &connection).await;
+            return answer.map(|body| AnswerBody::new(body, connection.outgoing, None));
+        }
+        http(&self.core, &request, connection).await
+    }
+}
+
+async fn http(
+    core: &Arc<Core>,
+    request: &Request<Incoming>,
+    connection: Connection,
+) -> Response<AnswerBody> {
+    let answer = http_api::answer(core, request.method(), request.uri()).await;
+    answer.map(|body| AnswerBody::new(body, connection.outgoing, None))
 }
 
 /// The addresses of `--listen-metrics-urls`: the HTTP endpoints alone.
@@ -120,8 +224,16 @@ impl App for ClientApp {
 pub(crate) struct MetricsApp(pub(crate) Arc<Core>);
 
 impl App for MetricsApp {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        http_api::answer(&self.0, request.method(), request.uri()).await
+    fn connection(&self) -> Connection {
+        self.0.overload.connection()
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        connection: Connection,
+    ) -> Response<AnswerBody> {
+        http(&self.0, &request, connection).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! The flags of `skein-store`: etcd's names where they mean the same.
 
-mod elsewhere;
+mod etcd_flags;
+mod normalize;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use crate::config::{
     AutoCompaction, ClusterState, ConfigError, ListenUrl, MemberConfig, TlsConfig,
 };
 
-pub use elsewhere::{Ignored, normalize};
+use etcd_flags::FEATURE_GATES;
+pub use normalize::{Ignored, Normalized, normalize};
 
 /// An etcd-v3-compatible key-value store member.
 #[derive(Debug, Parser)]
@@ -89,12 +91,21 @@ pub struct Flags {
     /// Authorities of client certificates, PEM; clients must then have one.
     #[arg(long, requires = "cert_file")]
     trusted_ca_file: Option<PathBuf>,
+    /// Cipher suites of TLS 1.2 by their names in Go, comma-separated; all good ones by default.
+    #[arg(long, value_delimiter = ',')]
+    cipher_suites: Vec<String>,
+    /// Oldest version of TLS: TLS1.2 or TLS1.3.
+    #[arg(long, default_value = "TLS1.2")]
+    tls_min_version: String,
+    /// Newest version of TLS; the newest there is by default.
+    #[arg(long, default_value = "")]
+    tls_max_version: String,
     /// Log entries between snapshots.
     #[arg(long, default_value_t = 10_000)]
     snapshot_count: u64,
-    /// Quota in bytes (0: 2 GiB). Reported by status; not enforced by this version.
-    #[arg(long, default_value_t = 0)]
-    quota_backend_bytes: u64,
+    /// Bytes that keys, history and leases may take (0: 2 GiB; negative: no bound).
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    quota_backend_bytes: i64,
     /// `periodic` or `revision`.
     #[arg(long, default_value = "periodic", value_parser = ["periodic", "revision"])]
     auto_compaction_mode: String,
@@ -110,6 +121,15 @@ pub struct Flags {
     /// Concurrent streams of one connection.
     #[arg(long, default_value_t = u32::MAX)]
     max_concurrent_streams: u32,
+    /// Idle time after which a client is pinged, such as 2h; 0 is off.
+    #[arg(long, default_value = "2h")]
+    grpc_keepalive_interval: String,
+    /// Time for the client's answer to a ping, such as 20s.
+    #[arg(long, default_value = "20s")]
+    grpc_keepalive_timeout: String,
+    /// etcd's gates as name=true pairs: the names are checked, none has an effect.
+    #[arg(long, value_delimiter = ',')]
+    feature_gates: Vec<String>,
     /// Milliseconds between heartbeats.
     #[arg(long, default_value_t = 100)]
     heartbeat_interval: u64,
@@ -117,7 +137,7 @@ pub struct Flags {
     #[arg(long, default_value_t = 1000)]
     election_timeout: u64,
     /// How often idle watchers that asked for it are told the revision, such as 10m.
-    #[arg(long, alias = "experimental-watch-progress-notify-interval", default_value = "10m")]
+    #[arg(long, default_value = "10m")]
     watch_progress_notify_interval: String,
     /// debug, info, warn or error.
     #[arg(long, default_value = "info")]
@@ -155,6 +175,14 @@ pub enum FlagError {
         /// What it should be.
         wanted: &'static str,
     },
+    /// What must not be done without.
+    #[error("--{flag} is not offered: {why}")]
+    Refused {
+        /// The flag.
+        flag: String,
+        /// Why not.
+        why: &'static str,
+    },
     /// Settings that contradict each other.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -184,15 +212,27 @@ impl Flags {
             return Err(FlagError::NoAuthorities);
         }
         let auto_compaction = self.auto_compaction()?;
-        let progress = duration(&self.watch_progress_notify_interval);
-        let watch_progress_interval = progress.ok_or_else(|| FlagError::Value {
-            flag: "watch-progress-notify-interval",
-            value: self.watch_progress_notify_interval.clone(),
-            wanted: "a duration such as 10m",
-        })?;
+        let watch_progress_interval =
+            time("watch-progress-notify-interval", &self.watch_progress_notify_interval)?;
+        let keepalive_interval = time("grpc-keepalive-interval", &self.grpc_keepalive_interval)?;
+        let keepalive_timeout = time("grpc-keepalive-timeout", &self.grpc_keepalive_timeout)?;
+        check_gates(&self.feature_gates)?;
         let data_dir = self.data_dir.unwrap_or_else(|| format!("{}.etcd", self.name).into());
         let defaults = MemberConfig::new(self.name, data_dir);
-        let quota = Some(self.quota_backend_bytes).filter(|&quota| quota != 0);
+        let quota_backend_bytes = match self.quota_backend_bytes {
+            0 => defaults.quota_backend_bytes,
+            bytes => u64::try_from(bytes).ok(),
+        };
+        let tls = |cert_file: Option<PathBuf>, key_file, trusted_ca_file| {
+            cert_file.zip(key_file).map(|(cert_file, key_file)| TlsConfig {
+                cert_file,
+                key_file,
+                trusted_ca_file,
+                cipher_suites: self.cipher_suites.clone(),
+                min_version: self.tls_min_version.clone(),
+                max_version: self.tls_max_version.clone(),
+            })
+        };
         let config = MemberConfig {
             listen_client_urls: self.listen_client_urls,
             advertise_client_urls: self.advertise_client_urls,
@@ -203,19 +243,13 @@ impl Flags {
                 "existing" => ClusterState::Existing,
                 _ => ClusterState::New,
             },
-            peer_tls: self.peer_cert_file.zip(self.peer_key_file).map(|(cert_file, key_file)| {
-                TlsConfig { cert_file, key_file, trusted_ca_file: self.peer_trusted_ca_file }
-            }),
+            peer_tls: tls(self.peer_cert_file, self.peer_key_file, self.peer_trusted_ca_file),
             force_new_cluster: self.force_new_cluster,
             strict_reconfig_check: self.strict_reconfig_check,
             max_learners: self.max_learners,
             cluster_token: self.initial_cluster_token,
             listen_metrics_urls: self.listen_metrics_urls,
-            tls: self.cert_file.zip(self.key_file).map(|(cert_file, key_file)| TlsConfig {
-                cert_file,
-                key_file,
-                trusted_ca_file: self.trusted_ca_file,
-            }),
+            tls: tls(self.cert_file, self.key_file, self.trusted_ca_file),
             max_request_bytes: self.max_request_bytes,
             max_txn_ops: self.max_txn_ops,
             max_concurrent_streams: self.max_concurrent_streams,
@@ -224,7 +258,9 @@ impl Flags {
             snapshot_count: self.snapshot_count.max(1),
             auto_compaction,
             watch_progress_interval,
-            quota_backend_bytes: quota.unwrap_or(defaults.quota_backend_bytes),
+            keepalive_interval,
+            keepalive_timeout,
+            quota_backend_bytes,
             ..defaults
         };
         config.check()?;
@@ -256,6 +292,27 @@ impl Flags {
             Err(_) => duration(text).ok_or_else(|| wrong("hours or a duration such as 30m"))?,
         };
         Ok(if kept.is_zero() { AutoCompaction::Off } else { AutoCompaction::Periodic(kept) })
+    }
+}
+
+fn time(flag: &'static str, text: &str) -> Result<Duration, FlagError> {
+    let wanted = "a duration such as 10m";
+    let found = if text == "0" { Some(Duration::ZERO) } else { duration(text) };
+    found.ok_or_else(|| FlagError::Value { flag, value: text.to_owned(), wanted })
+}
+
+fn check_gates(pairs: &[String]) -> Result<(), FlagError> {
+    let wrong = |pair: &&String| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        !FEATURE_GATES.contains(&name) || !matches!(value, "true" | "false")
+    };
+    match pairs.iter().find(wrong) {
+        None => Ok(()),
+        Some(pair) => Err(FlagError::Value {
+            flag: "feature-gates",
+            value: pair.clone(),
+            wanted: "one of etcd's gates with =true or =false",
+        }),
     }
 }
 

@@ -58,8 +58,12 @@ pub struct MemberConfig {
     pub auto_compaction: AutoCompaction,
     /// How often an idle watcher that asked for it is told the revision.
     pub watch_progress_interval: Duration,
-    /// The quota that Status reports, in bytes.
-    pub quota_backend_bytes: u64,
+    /// Idle time after which a client is pinged; zero for never.
+    pub keepalive_interval: Duration,
+    /// Time for the client's answer.
+    pub keepalive_timeout: Duration,
+    /// Bytes that keys, history and leases may take; nothing for no bound.
+    pub quota_backend_bytes: Option<u64>,
 }
 
 /// What the first start of a member does.
@@ -82,8 +86,8 @@ pub enum AutoCompaction {
     Revision(i64),
 }
 
-/// Files of a TLS server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A TLS server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsConfig {
     /// Certificate chain, PEM.
     pub cert_file: PathBuf,
@@ -91,13 +95,19 @@ pub struct TlsConfig {
     pub key_file: PathBuf,
     /// Authorities that client certificates must come from, PEM. With it, clients must have one.
     pub trusted_ca_file: Option<PathBuf>,
+    /// Names of the suites of TLS 1.2 that may be used; all when there are none.
+    pub cipher_suites: Vec<String>,
+    /// `TLS1.2`, which is also the default, or `TLS1.3`.
+    pub min_version: String,
+    /// The same; the newest version by default.
+    pub max_version: String,
 }
 
 /// Learners at a time by default, as etcd: each is one more copy of the log for the leader.
 const DEFAULT_MAX_LEARNERS: usize = 1;
 
 /// Quota that etcd has by default, in bytes.
-const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
+pub(crate) const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 
 impl MemberConfig {
     /// etcd's defaults, on a free port of the loopback interface.
@@ -126,7 +136,9 @@ impl MemberConfig {
             snapshot_count: 10_000,
             auto_compaction: AutoCompaction::Off,
             watch_progress_interval: Duration::from_secs(600),
-            quota_backend_bytes: DEFAULT_QUOTA_BYTES,
+            keepalive_interval: Duration::from_secs(2 * 60 * 60),
+            keepalive_timeout: Duration::from_secs(20),
+            quota_backend_bytes: Some(DEFAULT_QUOTA_BYTES),
         }
     }
 

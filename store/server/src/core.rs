@@ -7,14 +7,19 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 use skein_store_api::ApiError;
-use skein_store_api::pb::etcdserverpb::ResponseHeader;
-use skein_store_mvcc::{Applied, Command, Envelope, MemberOp, Origin, Renewal};
+use skein_store_api::pb::etcdserverpb::alarm_request::AlarmAction;
+use skein_store_api::pb::etcdserverpb::{AlarmMember, AlarmRequest, AlarmType, ResponseHeader};
+use skein_store_mvcc::{
+    Applied, ClusterVersion, Command, Envelope, MemberOp, Origin, Renewal, Versions,
+};
 use skein_store_rpc::peer::LeasesRequest;
 use tokio::sync::{oneshot, watch};
 
 use crate::driver::inbox::{Inbox, PeerInput};
 use crate::metrics::Metrics;
+use crate::overload::Overload;
 use crate::peer::Peers;
+use crate::quota::{Full, Quota};
 use crate::replica::Proposal;
 use crate::state::{Reply, State};
 
@@ -29,9 +34,6 @@ pub(crate) const REQUIRE_LEADER: &str = "hasleader";
 
 /// Election timeouts without a leader after which streams that require one end, as etcd.
 const LEADERLESS_ELECTIONS: u32 = 3;
-
-/// The version of the cluster and of the stored format, as etcd tells it.
-pub(crate) const CLUSTER_VERSION: &str = "3.7.0";
 
 /// Pause between two looks at who leads, while leadership moves.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
@@ -57,7 +59,6 @@ pub(crate) struct Limits {
     pub(crate) request_timeout: Duration,
     pub(crate) election_timeout: Duration,
     pub(crate) watch_progress_interval: Duration,
-    pub(crate) quota_bytes: u64,
     pub(crate) max_learners: usize,
     pub(crate) strict_reconfig_check: bool,
 }
@@ -74,6 +75,8 @@ pub(crate) struct Core {
     pub(crate) metrics: Arc<Metrics>,
     /// Where files may be written that are gone with the process.
     pub(crate) scratch_dir: PathBuf,
+    pub(crate) quota: Quota,
+    pub(crate) overload: Overload,
     /// Becomes true when the member stops; long streams end then.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -89,6 +92,36 @@ impl Core {
         if self.is_learner() && !matches!(command, Command::Member(MemberOp::Publish(_))) {
             return Err(ApiError::NotSupportedForLearner);
         }
+        let needed = ClusterVersion::needed_by(&command);
+        if needed > ClusterVersion::OLDEST && needed > self.versions().cluster {
+            return Err(ApiError::NotCapable);
+        }
+        match self.quota.reserve(self.state.used(), &command) {
+            // Held until the change is part of what is used.
+            Ok(_reserved) => self.replicate(command).await,
+            Err(Full) => {
+                self.raise_no_space().await;
+                Err(ApiError::NoSpace)
+            }
+        }
+    }
+
+    /// Lets the cluster know that this member has no room. When that fails the next one who asks
+    /// for room tries again.
+    async fn raise_no_space(&self) {
+        let (kind, member) = (AlarmType::Nospace, self.member.id);
+        if self.state.glance(|machine| machine.cluster().alarms.raised(kind, member)) {
+            return;
+        }
+        tracing::warn!(used = self.state.used(), quota = self.quota.told(), "raising NOSPACE");
+        let action = AlarmAction::Activate.into();
+        let request = AlarmRequest { action, member_id: member, alarm: kind.into() };
+        if let Err(error) = self.replicate(Command::Alarm(request)).await {
+            tracing::warn!(%error, "cannot raise NOSPACE");
+        }
+    }
+
+    async fn replicate(&self, command: Command) -> Result<Applied, ApiError> {
         let (proposal, reply, answer) = self.proposal(&command)?;
         let term = self.state.term();
         self.inbox.propose(proposal, Some(reply))?;
@@ -143,11 +176,28 @@ impl Core {
         }
         let (reply, answer) = oneshot::channel();
         self.inbox.read(reply)?;
-        match tokio::time::timeout(self.limits.request_timeout, answer).await {
+        let answered = match tokio::time::timeout(self.limits.request_timeout, answer).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(_)) => Err(ApiError::Stopped),
-            Err(_) => Err(ApiError::Timeout),
+            Err(_) => {
+                self.metrics.slow_reads.inc();
+                Err(ApiError::Timeout)
+            }
+        };
+        if answered.is_err() {
+            self.metrics.failed_reads.inc();
         }
+        answered
+    }
+
+    /// What the cluster has agreed to behave as.
+    pub(crate) fn versions(&self) -> Versions {
+        self.state.glance(|machine| machine.cluster().versions)
+    }
+
+    /// The active alarms.
+    pub(crate) fn alarms(&self) -> Vec<AlarmMember> {
+        self.state.glance(|machine| machine.cluster().alarms.get(AlarmType::None))
     }
 
     /// Starts a lease over, on the leader. It makes sure first that it still leads: a later leader's
@@ -273,6 +323,8 @@ impl Core {
     /// The metrics page, with levels brought up to date.
     pub(crate) fn render_metrics(&self) -> String {
         self.state.refresh_metrics();
+        self.metrics.quota_bytes.set(self.quota.told());
+        self.metrics.show_cluster(self.versions().cluster, &self.alarms());
         self.metrics.render()
     }
 }

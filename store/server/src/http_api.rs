@@ -5,59 +5,72 @@ use std::sync::Arc;
 
 use http::{Method, Response, StatusCode, Uri, header};
 use skein_store_api::ApiError;
+use skein_store_api::pb::etcdserverpb::AlarmType;
+use skein_store_mvcc::Versions;
 use tonic::body::Body;
 
 use crate::ETCD_VERSION;
-use crate::core::{CLUSTER_VERSION, Core};
+use crate::core::Core;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The text format that every version of Prometheus reads; etcd offers no other.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Answers one request.
 pub(crate) async fn answer(core: &Arc<Core>, method: &Method, uri: &Uri) -> Response<Body> {
-    let known = matches!(uri.path(), "/health" | "/version" | "/metrics");
-    if known && method != Method::GET && method != Method::HEAD {
-        return reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "Method Not Allowed\n".into());
-    }
     let query = Query(uri.query().unwrap_or_default());
-    match uri.path() {
-        "/health" => health(core, &query).await,
-        "/version" => reply(StatusCode::OK, JSON, version()),
-        "/metrics" => reply(StatusCode::OK, OPEN_METRICS, core.render_metrics()),
-        path => match probe(path) {
-            Some(checks) => run_checks(core, path, checks, &query).await,
-            None => reply(StatusCode::NOT_FOUND, TEXT, "404 page not found\n".into()),
-        },
+    if uri.path() == "/metrics" {
+        return reply(StatusCode::OK, METRICS, core.render_metrics());
+    }
+    let checks = probe(uri.path());
+    let known = checks.is_some() || matches!(uri.path(), "/health" | "/version");
+    if known && method != Method::GET {
+        let mut refusal =
+            reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "Method Not Allowed\n".into());
+        refusal.headers_mut().insert(header::ALLOW, http::HeaderValue::from_static("GET"));
+        return refusal;
+    }
+    match (uri.path(), checks) {
+        ("/health", _) => health(core, &query).await,
+        ("/version", _) => reply(StatusCode::OK, JSON, version(&core.versions())),
+        (_, Some(checks)) => run_checks(core, checks, &query).await,
+        (_, None) => reply(StatusCode::NOT_FOUND, TEXT, "404 page not found\n".into()),
     }
 }
 
 async fn health(core: &Arc<Core>, query: &Query<'_>) -> Response<Body> {
-    let served = match query.is("serializable", "true") {
-        true => Ok(()),
-        false => core.linearizable().await,
-    };
-    let (status, text) = match served {
-        Ok(()) => (StatusCode::OK, r#"{"health":"true","reason":""}"#.to_owned()),
-        Err(error) => {
-            let reason = match error {
-                ApiError::NoLeader => "RAFT NO LEADER".to_owned(),
-                other => format!("QGET ERROR:{other}"),
-            };
-            let text = serde_json::json!({ "health": "false", "reason": reason }).to_string();
-            (StatusCode::SERVICE_UNAVAILABLE, text)
+    match trouble(core, query).await {
+        None => reply(StatusCode::OK, TEXT, r#"{"health":"true","reason":""}"#.to_owned()),
+        Some(reason) => {
+            // The order of the fields and the line's end are etcd's.
+            let reason = serde_json::Value::from(reason);
+            let text = format!("{{\"health\":\"false\",\"reason\":{reason}}}\n");
+            reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, text)
         }
-    };
-    reply(status, JSON, text)
+    }
 }
 
-fn version() -> String {
-    serde_json::json!({
-        "etcdserver": ETCD_VERSION,
-        "etcdcluster": CLUSTER_VERSION,
-        "storage": CLUSTER_VERSION,
-    })
-    .to_string()
+/// What keeps a member from being healthy, in etcd's words.
+async fn trouble(core: &Arc<Core>, query: &Query<'_>) -> Option<String> {
+    let alarms = core.alarms();
+    let heard = |name: &&str| !query.is("exclude", name);
+    let mut names = alarms.iter().map(|alarm| alarm.alarm().as_str_name());
+    if let Some(name) = names.find(heard) {
+        return Some(format!("ALARM {name}"));
+    }
+    if query.is("serializable", "true") {
+        return None;
+    }
+    if !core.state.has_leader() {
+        return Some("RAFT NO LEADER".to_owned());
+    }
+    core.linearizable().await.err().map(|error| format!("QGET ERROR:{error}"))
+}
+
+fn version(versions: &Versions) -> String {
+    let cluster = versions.cluster;
+    format!(r#"{{"etcdserver":"{ETCD_VERSION}","etcdcluster":"{cluster}","storage":"{cluster}"}}"#)
 }
 
 /// What a probe looks at.
@@ -83,14 +96,22 @@ impl Check {
         }
     }
 
-    async fn run(self, core: &Arc<Core>) -> Result<(), ApiError> {
+    async fn run(self, core: &Arc<Core>) -> Result<(), String> {
         match self {
-            Check::LinearizableRead => core.linearizable().await,
-            Check::NonLearner if core.is_learner() => Err(ApiError::NotSupportedForLearner),
-            // A member that serves at all has an undamaged state in memory.
-            Check::DataCorruption | Check::SerializableRead | Check::NonLearner => Ok(()),
+            Check::LinearizableRead => core.linearizable().await.map_err(text),
+            Check::DataCorruption => {
+                let corrupt = core.alarms().iter().any(|alarm| alarm.alarm() == AlarmType::Corrupt);
+                if corrupt { Err("alarm activated: CORRUPT".to_owned()) } else { Ok(()) }
+            }
+            Check::NonLearner if core.is_learner() => Err(text(ApiError::NotSupportedForLearner)),
+            // A member that serves at all can read its memory.
+            Check::SerializableRead | Check::NonLearner => Ok(()),
         }
     }
+}
+
+fn text(error: ApiError) -> String {
+    error.to_string()
 }
 
 /// The checks of `/livez`, `/readyz`, or of one sub-path of them.
@@ -102,7 +123,7 @@ fn probe(path: &str) -> Option<&'static [Check]> {
         _ => return None,
     };
     match parts.next() {
-        None | Some("") => Some(all),
+        None => Some(all),
         Some(name) => {
             let at = all.iter().position(|check| check.name() == name)?;
             Some(&all[at..=at])
@@ -110,12 +131,7 @@ fn probe(path: &str) -> Option<&'static [Check]> {
     }
 }
 
-async fn run_checks(
-    core: &Arc<Core>,
-    path: &str,
-    checks: &[Check],
-    query: &Query<'_>,
-) -> Response<Body> {
+async fn run_checks(core: &Arc<Core>, checks: &[Check], query: &Query<'_>) -> Response<Body> {
     let mut lines = String::new();
     let mut healthy = true;
     for check in checks.iter().filter(|check| !query.is("exclude", check.name())) {
@@ -129,8 +145,7 @@ async fn run_checks(
         };
     }
     if !healthy {
-        let text = format!("{lines}{path} check failed\n");
-        return reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, text);
+        return reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{lines}\n"));
     }
     let text = if query.has("verbose") { format!("{lines}ok\n") } else { "ok\n".to_owned() };
     reply(StatusCode::OK, TEXT, text)
@@ -167,9 +182,9 @@ mod tests {
     #[test]
     fn probes_have_sub_paths() {
         assert_eq!(probe("/livez"), Some(LIVE));
-        assert_eq!(probe("/readyz/"), Some(READY));
+        assert_eq!(probe("/readyz"), Some(READY));
         assert_eq!(probe("/readyz/non_learner"), Some(&[Check::NonLearner][..]));
-        for wrong in ["/livez/linearizable_read", "/readyzz", "/", "/v3/kv/range"] {
+        for wrong in ["/livez/linearizable_read", "/readyz/", "/readyzz", "/", "/v3/kv/range"] {
             assert_eq!(probe(wrong), None, "{wrong}");
         }
     }

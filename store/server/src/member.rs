@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 
+use skein_store_api::limits::GRPC_OVERHEAD_BYTES;
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -20,11 +21,15 @@ use crate::config::{ConfigError, ListenUrl, MemberConfig};
 use crate::core::{Core, Limits, MemberInfo, stopped};
 use crate::data_dir::{DataDir, DataDirError, Identity};
 use crate::driver::{Driver, DriverError};
-use crate::net::Listener;
+use crate::gateway::GatewayError;
 use crate::net::admission::Admission;
 use crate::net::tls::{Acceptor, TlsError};
+use crate::net::{Http2, Listener};
+use crate::overload::Overload;
 use crate::peer::app::PeerApp;
+use crate::quota::Quota;
 use crate::replica::OpenError;
+use crate::versions;
 use opened::Opened;
 
 /// A member could not start.
@@ -59,6 +64,9 @@ pub enum StartError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The JSON gateway does not fit the services.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
     /// The operating system gave no thread.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
@@ -218,32 +226,40 @@ fn serve(
         peers: opened.peers,
         scratch_dir: opened.dir.snapshots(),
         sequence: AtomicU64::new(opened.incarnation),
+        quota: Quota::new(config.quota_backend_bytes),
+        overload: Overload::new(config.max_request_bytes + GRPC_OVERHEAD_BYTES),
         stopping: stopping.clone(),
     });
     let (driver, failed) = spawn_driver(opened.driver, opened.dir)?;
     let mut serving = JoinSet::new();
     let metrics = listeners.metrics.iter().map(|listener| listener.address).collect();
     let peers = listeners.peers.iter().map(|listener| listener.address).collect();
-    let app = ClientApp::new(Arc::clone(&core));
+    let app = ClientApp::new(Arc::clone(&core))?;
     let places = Admission::of_clients();
+    let http2 = Http2 {
+        max_streams: config.max_concurrent_streams,
+        keepalive_interval: config.keepalive_interval,
+        keepalive_timeout: config.keepalive_timeout,
+    };
     for listener in listeners.clients {
         let (stop, places) = (stopping.clone(), places.clone());
-        serving.spawn(listener.serve(app.clone(), config.max_concurrent_streams, places, stop));
+        serving.spawn(listener.serve(app.clone(), http2, places, stop));
     }
     for listener in listeners.metrics {
         let (app, stop) = (MetricsApp(Arc::clone(&core)), stopping.clone());
         let places = Admission::of_metrics();
-        serving.spawn(listener.serve(app, config.max_concurrent_streams, places, stop));
+        serving.spawn(listener.serve(app, http2, places, stop));
     }
     let peer_app = PeerApp::new(Arc::clone(&core), opened.place);
     for listener in listeners.peers {
         let (app, stop, places) = (peer_app.clone(), stopping.clone(), Admission::of_peers());
-        serving.spawn(listener.serve(app, config.max_concurrent_streams, places, stop));
+        serving.spawn(listener.serve(app, http2, places, stop));
     }
     for waker in core.state.wakers() {
         spawn_until_stopped(&mut serving, &stopping, async move { waker.run().await });
     }
     spawn_until_stopped(&mut serving, &stopping, Arc::clone(&core.peers).keep_company());
+    serving.spawn(versions::run(Arc::clone(&core), stopping.clone()));
     serving.spawn(compactor::run(Arc::clone(&core), config.auto_compaction, stopping));
     let (tell, known) = watch::channel(false);
     let urls: Vec<_> = addresses.iter().map(|(url, address)| url.url(*address)).collect();
@@ -330,7 +346,6 @@ fn limits(config: &MemberConfig) -> Limits {
         request_timeout: config.request_timeout(),
         election_timeout: config.election_timeout,
         watch_progress_interval: config.watch_progress_interval,
-        quota_bytes: config.quota_backend_bytes,
         max_learners: config.max_learners,
         strict_reconfig_check: config.strict_reconfig_check,
     }

@@ -1,6 +1,10 @@
 //! What the member counts, under etcd's names where the meaning is etcd's.
 
+pub(crate) mod grpc;
+mod text;
+
 use std::sync::atomic::AtomicI64;
+use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -8,8 +12,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use skein_store_api::pb::etcdserverpb::AlarmMember;
+use skein_store_mvcc::ClusterVersion;
 
 use crate::process::ProcessUsage;
+use grpc::GrpcMetrics;
 
 type Level = Gauge<i64, AtomicI64>;
 
@@ -42,16 +49,30 @@ pub(crate) struct Metrics {
     pub(crate) leases_revoked: Counter,
     pub(crate) leases_expired: Counter,
     pub(crate) leases: Level,
+    pub(crate) quota_bytes: Level,
+    in_use_bytes: Level,
+    /// Applying entries to the state in memory, which is this store's backend.
+    commit_seconds: Histogram,
+    slow_applies: Counter,
+    pub(crate) slow_reads: Counter,
+    pub(crate) failed_reads: Counter,
+    pub(crate) grpc: GrpcMetrics,
+    cluster_version: Labelled,
+    alarms: Labelled,
     process: ProcessMetrics,
 }
+
+type Labelled = Family<Vec<(&'static str, String)>, Level>;
 
 #[derive(Default)]
 struct ProcessMetrics {
     resident_bytes: Level,
     virtual_bytes: Level,
-    cpu_seconds: Gauge<f64, std::sync::atomic::AtomicU64>,
+    cpu_seconds: Counter<f64, std::sync::atomic::AtomicU64>,
     open_files: Level,
     max_files: Level,
+    used_files: Level,
+    files_limit: Level,
     start_seconds: Gauge<f64, std::sync::atomic::AtomicU64>,
 }
 
@@ -62,11 +83,17 @@ const SECONDS: (f64, f64, u16) = (0.000_125, 2.0, 17);
 /// Buckets of batch sizes, in entries: 1 to 4,096.
 const ENTRIES: (f64, f64, u16) = (1.0, 2.0, 13);
 
+/// A batch that takes longer to apply is called slow; etcd's `--warning-apply-duration`.
+const SLOW_APPLY: Duration = Duration::from_millis(100);
+
 impl Metrics {
     /// Fresh metrics of a member.
     pub(crate) fn new(member_id: u64, version: &'static str) -> Self {
         let mut registry = Registry::default();
         let r = &mut registry;
+        level(r, "etcd_server_is_learner", "1 when this member does not vote");
+        level(r, "etcd_server_snapshot_apply_in_progress_total", "1 while a snapshot is applied");
+        count(r, "etcd_server_heartbeat_send_failures", "Heartbeats that could not be sent");
         constant(r, "etcd_server_id", "Member id", ("server_id", format!("{member_id:x}")));
         constant(r, "etcd_server_version", "Version", ("server_version", version.to_owned()));
         Self {
@@ -105,35 +132,81 @@ impl Metrics {
             leases_revoked: count(r, "etcd_debugging_lease_revoked", "Leases revoked"),
             leases_expired: count(r, "etcd_debugging_server_lease_expired", "Leases expired"),
             leases: level(r, "skein_store_leases", "Live leases"),
+            quota_bytes: level(r, "etcd_server_quota_backend_bytes", "Quota, bytes; -1 is none"),
+            in_use_bytes: level(
+                r,
+                "etcd_mvcc_db_total_size_in_use_in_bytes",
+                "The same as the total size: freed memory is free at once",
+            ),
+            commit_seconds: times(
+                r,
+                "etcd_disk_backend_commit_duration_seconds",
+                "Applying a batch to the state in memory, which is the backend",
+            ),
+            slow_applies: count(r, "etcd_server_slow_apply", "Batches that took long to apply"),
+            slow_reads: count(r, "etcd_server_slow_read_indexes", "Reads not confirmed in time"),
+            failed_reads: count(r, "etcd_server_read_indexes_failed", "Reads not confirmed"),
+            grpc: GrpcMetrics::register(r),
+            cluster_version: labelled(r, "etcd_cluster_version", "The cluster's version"),
+            alarms: labelled(r, "etcd_debugging_server_alarms", "1 for each active alarm"),
             process: ProcessMetrics::register(r),
             registry,
         }
     }
 
-    /// All metrics in the OpenMetrics text format.
+    /// A batch of entries was applied.
+    pub(crate) fn applied_in(&self, took: Duration) {
+        self.commit_seconds.observe(took.as_secs_f64());
+        if took > SLOW_APPLY {
+            self.slow_applies.inc();
+            tracing::warn!(took_ms = took.as_millis() as u64, "applying a batch took long");
+        }
+    }
+
+    /// What the cluster has agreed on.
+    pub(crate) fn show_cluster(&self, version: ClusterVersion, alarms: &[AlarmMember]) {
+        self.cluster_version.clear();
+        self.cluster_version.get_or_create(&vec![("cluster_version", version.short())]).set(1);
+        self.alarms.clear();
+        for alarm in alarms {
+            let labels = vec![
+                ("alarm_type", alarm.alarm().as_str_name().to_owned()),
+                ("server_id", format!("{:x}", alarm.member_id)),
+            ];
+            self.alarms.get_or_create(&labels).set(1);
+        }
+    }
+
+    /// All metrics in Prometheus' text format.
     pub(crate) fn render(&self) -> String {
         self.process.refresh();
-        let mut text = String::new();
+        self.in_use_bytes.set(self.state_bytes.get());
+        let mut page = String::new();
         // Writing to a string does not fail.
-        let _ = encode(&mut text, &self.registry);
-        text
+        let _ = encode(&mut page, &self.registry);
+        text::from_open_metrics(&page)
     }
 }
 
 impl ProcessMetrics {
     fn register(r: &mut Registry) -> Self {
-        let float = |r: &mut Registry, name: &str, help: &str| {
-            let gauge = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
-            r.register(name, help, gauge.clone());
-            gauge
-        };
         Self {
             resident_bytes: level(r, "process_resident_memory_bytes", "Resident memory, bytes"),
             virtual_bytes: level(r, "process_virtual_memory_bytes", "Virtual memory, bytes"),
-            cpu_seconds: float(r, "process_cpu_seconds_total", "User and system time, seconds"),
+            cpu_seconds: {
+                let seconds = Counter::default();
+                r.register("process_cpu_seconds", "User and system time, seconds", seconds.clone());
+                seconds
+            },
             open_files: level(r, "process_open_fds", "Open files"),
             max_files: level(r, "process_max_fds", "Files that may be open"),
-            start_seconds: float(r, "process_start_time_seconds", "Start, seconds since 1970"),
+            used_files: level(r, "os_fd_used", "Open files"),
+            files_limit: level(r, "os_fd_limit", "Files that may be open"),
+            start_seconds: {
+                let seconds = Gauge::default();
+                r.register("process_start_time_seconds", "Start, since 1970", seconds.clone());
+                seconds
+            },
         }
     }
 
@@ -141,7 +214,10 @@ impl ProcessMetrics {
         let usage = ProcessUsage::read();
         self.resident_bytes.set(usage.resident_bytes as i64);
         self.virtual_bytes.set(usage.virtual_bytes as i64);
-        self.cpu_seconds.set(usage.cpu_seconds);
+        let more = usage.cpu_seconds - self.cpu_seconds.get();
+        self.cpu_seconds.inc_by(more.max(0.0));
+        self.used_files.set(usage.open_files as i64);
+        self.files_limit.set(usage.max_files as i64);
         self.open_files.set(usage.open_files as i64);
         self.max_files.set(usage.max_files as i64);
         self.start_seconds.set(usage.start_seconds);
@@ -150,9 +226,13 @@ impl ProcessMetrics {
 
 /// A level of 1 whose label is the news.
 fn constant(registry: &mut Registry, name: &str, help: &str, label: (&'static str, String)) {
-    let family = Family::<Vec<(&'static str, String)>, Level>::default();
-    family.get_or_create(&vec![label]).set(1);
-    registry.register(name, help, family);
+    labelled(registry, name, help).get_or_create(&vec![label]).set(1);
+}
+
+fn labelled(registry: &mut Registry, name: &str, help: &str) -> Labelled {
+    let family = Labelled::default();
+    registry.register(name, help, family.clone());
+    family
 }
 
 fn level(registry: &mut Registry, name: &str, help: &str) -> Level {

@@ -22,7 +22,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_rustls::TlsAcceptor;
 
+use crate::app::AnswerBody;
 use crate::config::ListenUrl;
+use crate::overload::{Connection, STREAMS_PER_CONNECTION};
 use crate::state::ConnectionId;
 use admission::{Admission, Trouble};
 use first_bytes::FirstBytes;
@@ -37,10 +39,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Pause after an accept failed, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Idle time after which a connection is probed, and time for the answer; as etcd.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2 * 60 * 60);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Silence after which the kernel probes a connection and time between probes, in seconds, and how
 /// many may stay unanswered: a peer that vanished is noticed within three minutes, as by etcd.
@@ -60,13 +58,26 @@ const SEND_BUFFER_BYTES: usize = 256 << 10;
 /// Metadata of one request, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 
+/// What is configured about HTTP/2.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Http2 {
+    pub(crate) max_streams: u32,
+    /// Zero for never.
+    pub(crate) keepalive_interval: Duration,
+    pub(crate) keepalive_timeout: Duration,
+}
+
 /// What answers requests. Cloned for each connection.
 pub(crate) trait App: Clone + Send + Sync + 'static {
+    /// What a new connection may take.
+    fn connection(&self) -> Connection;
+
     /// Answers one request; errors are answers too.
     fn answer(
         &self,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Response<tonic::body::Body>> + Send;
+        connection: Connection,
+    ) -> impl Future<Output = Response<AnswerBody>> + Send;
 }
 
 /// A bound address.
@@ -92,7 +103,7 @@ impl Listener {
     pub(crate) async fn serve<A: App>(
         self,
         app: A,
-        max_streams: u32,
+        http2: Http2,
         admission: Admission,
         mut stop: watch::Receiver<bool>,
     ) {
@@ -117,7 +128,7 @@ impl Listener {
             let app = app.clone();
             tokio::spawn(async move {
                 // A connection that breaks is its client's business.
-                drop(connection(stream, tls, max_streams, app, watcher).await);
+                drop(connection(stream, tls, http2, app, watcher).await);
                 drop(place);
             });
         }
@@ -138,20 +149,21 @@ impl Listener {
 async fn connection<A: App>(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
-    max_streams: u32,
+    http2: Http2,
     app: A,
     watcher: hyper_util::server::graceful::Watcher,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     keep_alive(&stream)?;
     let id = ConnectionId::fresh();
+    let budgets = app.connection();
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(id);
-        let app = app.clone();
-        async move { Ok::<_, Infallible>(app.answer(request).await) }
+        let (app, budgets) = (app.clone(), budgets.clone());
+        async move { Ok::<_, Infallible>(app.answer(request, budgets).await) }
     });
     let begun = Begun::default();
-    let server = http_server(max_streams, begun.clone());
+    let server = http_server(http2, begun.clone());
     match tls {
         None => {
             let stream = Gather::new(FirstBytes::new(stream));
@@ -174,18 +186,18 @@ fn keep_alive(stream: &TcpStream) -> nix::Result<()> {
     setsockopt(stream, sockopt::TcpKeepCount, &TCP_KEEPALIVE_PROBES)
 }
 
-fn http_server(max_streams: u32, begun: Begun) -> auto::Builder<Begun> {
+fn http_server(http2: Http2, begun: Begun) -> auto::Builder<Begun> {
     let mut server = auto::Builder::new(begun);
     server.http1().timer(TokioTimer::new());
     server
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(max_streams)
+        .max_concurrent_streams(http2.max_streams.min(STREAMS_PER_CONNECTION))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .max_header_list_size(MAX_HEADER_BYTES)
-        .keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+        .keep_alive_interval(Some(http2.keepalive_interval).filter(|time| !time.is_zero()))
+        .keep_alive_timeout(http2.keepalive_timeout);
     server
 }

@@ -77,6 +77,7 @@ pub(crate) struct State {
     clock: Clock,
     extend_leases: Duration,
     position: Position,
+    used: AtomicU64,
     wake: Wake,
     garbage: watch::Sender<bool>,
     leader_known: watch::Sender<bool>,
@@ -106,6 +107,7 @@ impl State {
     ) -> Self {
         Self {
             events: machine.events().clone(),
+            used: AtomicU64::new(machine.usage().bytes as u64),
             machine: RwLock::new(machine),
             lessor: Mutex::new(Lessor::new()),
             clock,
@@ -125,6 +127,7 @@ impl State {
         let commands = entries.iter().map(command).collect::<Result<Vec<_>, _>>()?;
         let mut replies = Vec::with_capacity(entries.len());
         let before = self.revision();
+        let begun = Instant::now();
         {
             let mut machine = self.write();
             for (entry, command) in entries.iter().zip(&commands) {
@@ -133,7 +136,9 @@ impl State {
                     None => machine.pass(entry.index),
                 }
             }
+            self.note_used(&machine);
         }
+        self.metrics.applied_in(begun.elapsed());
         let mut outcomes = Vec::with_capacity(replies.len());
         for ((command, envelope), reply) in commands.iter().flatten().zip(replies) {
             self.follow_up(command, &reply);
@@ -222,7 +227,10 @@ impl State {
         if !*self.garbage.borrow() {
             return false;
         }
-        let more = self.write().scavenge(SCAVENGE_STEP);
+        let mut machine = self.write();
+        let more = machine.scavenge(SCAVENGE_STEP);
+        self.note_used(&machine);
+        drop(machine);
         if !more {
             self.garbage.send_replace(false);
             tracing::info!(
@@ -260,9 +268,13 @@ impl State {
         self.events.head()
     }
 
-    /// Bytes of keys and history.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.read().usage().bytes as u64
+    /// Bytes that the state takes, without waiting for the lock.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn note_used(&self, machine: &Machine) {
+        self.used.store(machine.usage().bytes as u64, Ordering::Relaxed);
     }
 
     /// Waits until what compaction left is freed.
@@ -385,6 +397,8 @@ impl State {
             Command::Txn(_) => drop(self.metrics.txns.inc()),
             Command::Compact(_) => drop(self.garbage.send_replace(true)),
             Command::LeaseGrant(_) | Command::LeaseRevoke(_) | Command::Member(_) => {}
+            Command::Alarm(_) => tracing::warn!(?command, "alarms changed"),
+            Command::Version(_) => tracing::info!(?command, "versions changed"),
         }
     }
 

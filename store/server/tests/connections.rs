@@ -64,7 +64,7 @@ fn unknown_paths_are_not_found_by_any_method() {
     let dir = tempfile::tempdir().expect("a directory");
     let process = Process::start(dir.path(), &[]);
     for (method, path, status) in
-        [("POST", "/v3/kv/range", 404), ("GET", "/nothing", 404), ("POST", "/health", 405)]
+        [("POST", "/v3/kv/nothing", 404), ("GET", "/nothing", 404), ("POST", "/health", 405)]
     {
         let mut stream = connect(&process);
         let request = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");

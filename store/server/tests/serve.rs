@@ -261,6 +261,7 @@ fn certificates(dir: &Path) -> Certificates {
             cert_file: write("server.pem", &server.0),
             key_file: write("server.key", &server.1),
             trusted_ca_file: Some(write("ca.pem", &authority)),
+            ..TlsConfig::default()
         },
         authority,
     }

@@ -142,5 +142,15 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
             Command::LeaseGrant(LeaseGrantRequest { id, ttl })
         }),
         1 => (1i64..4).prop_map(|id| Command::LeaseRevoke(LeaseRevokeRequest { id })),
+        2 => alarm().prop_map(Command::Alarm),
     ]
+}
+
+/// Disarmed more often than raised, so that most commands are not refused.
+fn alarm() -> impl Strategy<Value = AlarmRequest> {
+    (0i32..6, 1i32..3, 1u64..3).prop_map(|(action, alarm, member_id)| AlarmRequest {
+        action: action.min(2),
+        member_id,
+        alarm,
+    })
 }

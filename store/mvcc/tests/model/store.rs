@@ -29,6 +29,8 @@ pub(crate) struct Model {
     pub(crate) events: Vec<ModelEvent>,
     pub(crate) compacted: i64,
     leases: BTreeMap<i64, i64>,
+    /// Kind and member.
+    alarms: BTreeSet<(i32, u64)>,
 }
 
 pub(crate) fn in_range(key: &[u8], start: &[u8], end: &[u8]) -> bool {
@@ -43,10 +45,15 @@ fn encoded(kv: &KeyValue) -> bytes::Bytes {
     kv.encode_to_vec().into()
 }
 
+fn alarm_member(&(alarm, member_id): &(i32, u64)) -> AlarmMember {
+    AlarmMember { member_id, alarm }
+}
+
 impl Model {
     pub(crate) fn new() -> Model {
         let states = vec![Keys::new()];
-        Model { states, events: Vec::new(), compacted: -1, leases: BTreeMap::new() }
+        let (leases, alarms) = Default::default();
+        Model { states, events: Vec::new(), compacted: -1, leases, alarms }
     }
 
     pub(crate) fn revision(&self) -> i64 {
@@ -62,6 +69,7 @@ impl Model {
     }
 
     pub(crate) fn apply(&mut self, command: &Command) -> Result<Response, ApiError> {
+        self.check_alarms(command)?;
         // What is not an error changes the copy; an error leaves the original alone.
         let mut next = self.clone();
         let mut keys = next.keys().clone();
@@ -101,6 +109,11 @@ impl Model {
                 Response::LeaseRevoke(LeaseRevokeResponse::default())
             }
             Command::Member(_) => unreachable!("the generator changes no members"),
+            Command::Alarm(request) => {
+                let alarms = next.alarm(request);
+                Response::Alarm(AlarmResponse { alarms, ..Default::default() })
+            }
+            Command::Version(_) => panic!("the model has no versions"),
         };
         if next.events.len() > before {
             next.states.push(keys);
@@ -113,10 +126,48 @@ impl Model {
             Response::LeaseGrant(r) => &mut r.header,
             Response::LeaseRevoke(r) => &mut r.header,
             Response::Members(_) => unreachable!("nothing asks for members"),
+            Response::Alarm(r) => &mut r.header,
+            Response::Version => panic!("the model has no versions"),
         };
         *header = next.header();
         *self = next;
         Ok(response)
+    }
+
+    fn check_alarms(&self, command: &Command) -> Result<(), ApiError> {
+        fn puts(txn: &TxnRequest) -> bool {
+            txn.success.iter().chain(&txn.failure).any(|op| match &op.request {
+                Some(Request::RequestPut(_)) => true,
+                Some(Request::RequestTxn(txn)) => puts(txn),
+                _ => false,
+            })
+        }
+        let raised = |kind| self.alarms.iter().any(|&(raised, _)| raised == kind as i32);
+        let grows = match command {
+            Command::Put(_) | Command::LeaseGrant(_) => true,
+            Command::Txn(txn) => puts(txn),
+            _ => false,
+        };
+        if raised(AlarmType::Corrupt) && !matches!(command, Command::Alarm(_)) {
+            return Err(ApiError::Corrupt);
+        }
+        if raised(AlarmType::Nospace) && grows { Err(ApiError::NoSpace) } else { Ok(()) }
+    }
+
+    fn alarm(&mut self, request: &AlarmRequest) -> Vec<AlarmMember> {
+        let key = (request.alarm, request.member_id);
+        let changed = match request.action {
+            0 => {
+                let asked = |alarm: &&(i32, u64)| request.alarm == 0 || alarm.0 == request.alarm;
+                return self.alarms.iter().filter(asked).map(alarm_member).collect();
+            }
+            1 => {
+                self.alarms.insert(key);
+                true
+            }
+            _ => self.alarms.remove(&key),
+        };
+        changed.then(|| alarm_member(&key)).into_iter().collect()
     }
 
     pub(crate) fn attached(&self, lease: i64) -> BTreeSet<Vec<u8>> {

@@ -7,7 +7,7 @@ use skein_store_bolt::{WriteError, Writer};
 use skein_store_mvcc::{RecordedChange, View};
 
 use super::buckets::{self, LeaseValue, RevisionKey};
-use crate::core::{CLUSTER_VERSION, Core};
+use crate::core::Core;
 use crate::snapshot_file::Position;
 
 /// The state of one moment, independent of the machine from then on.
@@ -17,6 +17,8 @@ pub(crate) struct Contents {
     leases: Vec<(i64, i64)>,
     position: Position,
     members: Vec<MemberValue>,
+    /// What the cluster behaves as.
+    version: String,
 }
 
 /// A value of the bucket `members`, as etcd writes it.
@@ -58,7 +60,8 @@ impl Contents {
             is_learner: member.is_learner,
         });
         let members = members.collect();
-        Self { view, leases, position: Position { index, term }, members }
+        let version = core.versions().cluster.to_string();
+        Self { view, leases, position: Position { index, term }, members, version }
     }
 
     /// Writes the file; its size in bytes.
@@ -113,7 +116,7 @@ impl Contents {
             // As in an etcd where access control was never turned on.
             buckets::AUTH => vec![(buckets::AUTH_REVISION.into(), 1u64.to_be_bytes().into())],
             buckets::CLUSTER => {
-                vec![(buckets::CLUSTER_VERSION.into(), CLUSTER_VERSION.into())]
+                vec![(buckets::CLUSTER_VERSION.into(), self.version.clone().into())]
             }
             buckets::MEMBERS => {
                 let member = |member: &MemberValue| (format!("{:x}", member.id), json(member));
@@ -131,7 +134,7 @@ impl Contents {
         let mut records = vec![
             (buckets::CONF_STATE, conf_state),
             (buckets::CONSISTENT_INDEX, self.position.index.to_be_bytes().into()),
-            (buckets::STORAGE_VERSION, CLUSTER_VERSION.into()),
+            (buckets::STORAGE_VERSION, self.version.clone().into()),
             (buckets::TERM, self.position.term.to_be_bytes().into()),
         ];
         let main = self.view.compact_revision();

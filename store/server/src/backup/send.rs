@@ -24,7 +24,7 @@ use tonic::Status;
 
 use super::BackupError;
 use super::export::Contents;
-use crate::core::{CLUSTER_VERSION, Core, stopped};
+use crate::core::{Core, stopped};
 
 /// Bytes in one answer, as etcd sends them.
 const BLOB_BYTES: u64 = 32 * 1024;
@@ -74,7 +74,8 @@ impl Sender {
         let contents = Contents::now(core);
         let out = BufWriter::with_capacity(WRITE_BYTES, &file);
         let (_, size) = contents.write(out).map_err(failed)?;
-        Ok(Outgoing { file, size, sent: 0, hash: Sha256::new(), ended: false, _place: place })
+        let (version, hash) = (core.versions().cluster.to_string(), Sha256::new());
+        Ok(Outgoing { file, size, version, sent: 0, hash, ended: false, _place: place })
     }
 
     fn nameless_file(&self) -> Result<File, BackupError> {
@@ -103,6 +104,8 @@ impl Sender {
 pub(crate) struct Outgoing {
     file: File,
     size: u64,
+    /// Of the storage, as the cluster has agreed.
+    version: String,
     sent: u64,
     hash: Sha256,
     ended: bool,
@@ -190,7 +193,7 @@ impl Outgoing {
             header: None,
             remaining_bytes: self.size - self.sent,
             blob: Bytes::from(blob),
-            version: CLUSTER_VERSION.to_owned(),
+            version: self.version.clone(),
         }))
     }
 }

@@ -1,10 +1,16 @@
+use super::etcd_flags::{ETCD_FLAGS, EtcdFlag, FORMER_FLAGS, Fate};
 use super::*;
 use crate::ETCD_VERSION;
 
 fn parse(args: &[&str]) -> Result<MemberConfig, String> {
-    let (args, _) =
-        normalize(std::iter::once("skein-store").chain(args.iter().copied()).map(String::from));
-    let flags = Flags::try_parse_from(args).map_err(|error| error.to_string())?;
+    parse_with(args, &[])
+}
+
+fn parse_with(args: &[&str], variables: &[(&str, &str)]) -> Result<MemberConfig, String> {
+    let args = std::iter::once("skein-store").chain(args.iter().copied()).map(String::from);
+    let variables = variables.iter().map(|&(name, value)| (name.into(), value.into()));
+    let normalized = normalize(args, variables).map_err(|error| error.to_string())?;
+    let flags = Flags::try_parse_from(normalized.args).map_err(|error| error.to_string())?;
     flags.into_config().map_err(|error| error.to_string())
 }
 
@@ -14,7 +20,7 @@ fn defaults_are_etcds() {
     assert_eq!(config.name, "default");
     assert_eq!(config.data_dir, PathBuf::from("default.etcd"));
     assert_eq!(config.listen_client_urls[0].address.port(), 2379);
-    assert_eq!(config.quota_backend_bytes, 2 << 30);
+    assert_eq!(config.quota_backend_bytes, Some(2 << 30));
     assert_eq!(config.auto_compaction, AutoCompaction::Off);
     assert_eq!(config.watch_progress_interval, Duration::from_secs(600));
 }
@@ -52,7 +58,9 @@ fn what_cannot_work_is_refused_by_name() {
         (&["--client-cert-auth", "--cert-file", "c", "--key-file", "k"], "--trusted-ca-file"),
         (&["--cert-file", "c"], "--key-file"),
         (&["--auto-compaction-retention", "soon"], "soon"),
-        (&["--discovery", "http://x"], "--discovery"),
+        (&["--discovery", "http://x"], "--discovery is not offered"),
+        (&["--feature-gates", "NoSuchGate=true"], "NoSuchGate"),
+        (&["--grpc-keepalive-timeout", "long"], "--grpc-keepalive-timeout"),
         (&["--election-timeout", "200"], "--election-timeout"),
         (&["--listen-client-urls", "https://127.0.0.1:1"], "--cert-file"),
     ];
@@ -62,13 +70,115 @@ fn what_cannot_work_is_refused_by_name() {
     }
 }
 
+fn ignored(args: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
+    let args = std::iter::once("x").chain(args.iter().copied()).map(String::from);
+    let variables = variables.iter().map(|&(name, value)| (name.into(), value.into()));
+    let normalized = normalize(args, variables).expect("nothing is refused");
+    normalized.ignored.into_iter().map(|ignored| ignored.flag).collect()
+}
+
 #[test]
 fn flags_without_meaning_are_named() {
-    let args = ["x", "--logger", "zap", "--pre-vote", "--max-wals=3", "--name", "n"];
-    let (kept, ignored) = normalize(args.map(String::from));
-    assert_eq!(kept, ["x", "--name", "n"]);
-    let names: Vec<_> = ignored.iter().map(|ignored| ignored.flag.as_str()).collect();
-    assert_eq!(names, ["logger", "pre-vote", "max-wals"]);
+    let args = ["--logger", "zap", "--pre-vote", "--max-wals=3", "--name", "n"];
+    assert_eq!(ignored(&args, &[]), ["logger", "pre-vote", "max-wals"]);
+    let former =
+        ["--experimental-initial-corrupt-check=true", "--experimental-corrupt-check-time=1h"];
+    let names = ["experimental-initial-corrupt-check", "experimental-corrupt-check-time"];
+    assert_eq!(ignored(&former, &[]), names);
+}
+
+#[test]
+fn variables_stand_behind_flags() {
+    let variables = [("ETCD_NAME", "v"), ("ETCD_MAX_TXN_OPS", "9"), ("OTHER", "x")];
+    let config = parse_with(&["--name=f"], &variables).expect("works");
+    assert_eq!((config.name.as_str(), config.max_txn_ops), ("f", 9));
+    let told = ignored(&["--name=f"], &[("ETCD_NAME", "v"), ("ETCD_UNHEARD_OF", "1")]);
+    assert_eq!(told, ["ETCD_NAME", "ETCD_UNHEARD_OF"]);
+    assert_eq!(ignored(&[], &[("ETCD_VERSION", "3.5.1")]), ["ETCD_VERSION"]);
+    let refused = parse_with(&[], &[("ETCD_AUTO_TLS", "true")]).expect_err("refused");
+    assert!(refused.contains("--auto-tls is not offered"), "{refused}");
+}
+
+#[test]
+fn the_manifest_of_kubeadm_is_taken() {
+    let config = parse(&[
+        "--advertise-client-urls=https://10.0.0.1:2379",
+        "--cert-file=/etc/kubernetes/pki/etcd/server.crt",
+        "--client-cert-auth=true",
+        "--data-dir=/var/lib/etcd",
+        "--feature-gates=InitialCorruptCheck=true",
+        "--initial-advertise-peer-urls=https://10.0.0.1:2380",
+        "--initial-cluster=cp=https://10.0.0.1:2380",
+        "--key-file=/etc/kubernetes/pki/etcd/server.key",
+        "--listen-client-urls=https://127.0.0.1:2379,https://10.0.0.1:2379",
+        "--listen-metrics-urls=http://127.0.0.1:2381",
+        "--listen-peer-urls=https://10.0.0.1:2380",
+        "--name=cp",
+        "--peer-cert-file=/etc/kubernetes/pki/etcd/peer.crt",
+        "--peer-client-cert-auth=true",
+        "--peer-key-file=/etc/kubernetes/pki/etcd/peer.key",
+        "--peer-trusted-ca-file=/etc/kubernetes/pki/etcd/ca.crt",
+        "--snapshot-count=10000",
+        "--trusted-ca-file=/etc/kubernetes/pki/etcd/ca.crt",
+        "--watch-progress-notify-interval=5s",
+    ]);
+    let config = config.expect("all of it");
+    assert_eq!(config.listen_client_urls.len(), 2);
+    assert_eq!(config.watch_progress_interval, Duration::from_secs(5));
+    assert!(config.tls.is_some_and(|tls| tls.trusted_ca_file.is_some()));
+}
+
+#[test]
+fn quotas_are_etcds() {
+    let quota = |value| parse(&[value]).map(|config| config.quota_backend_bytes);
+    assert_eq!(quota("--quota-backend-bytes=0"), Ok(Some(2 << 30)));
+    assert_eq!(quota("--quota-backend-bytes=77"), Ok(Some(77)));
+    assert_eq!(quota("--quota-backend-bytes=-1"), Ok(None));
+}
+
+#[test]
+fn every_flag_of_etcd_has_its_fate() {
+    use clap::CommandFactory;
+    let command = Flags::command();
+    let own: Vec<&str> = command.get_arguments().filter_map(|arg| arg.get_long()).collect();
+    for (flag, _, fate) in ETCD_FLAGS.iter().chain(FORMER_FLAGS) {
+        assert_eq!(own.contains(flag), *fate == Fate::Honoured, "{flag}");
+        if let Fate::Refused(allowed, _) = fate {
+            let refused = parse(&[&format!("--{flag}=nonsense")]).expect_err("it is refused");
+            assert!(refused.contains(&format!("--{flag} is not offered: ")), "{refused}");
+            let empty = format!("--{flag}={}", allowed[0]);
+            assert!(parse(&[&empty]).is_ok(), "{empty}");
+        }
+    }
+    for flag in own {
+        assert!(ETCD_FLAGS.iter().any(|(name, ..)| *name == flag), "{flag} is not etcd's");
+    }
+    let unknown = parse(&["--unheard-of=1"]).expect_err("no such flag");
+    assert!(unknown.contains("--unheard-of"), "{unknown}");
+}
+
+/// The table in `docs/operations.md`.
+fn table() -> String {
+    let row = |(flag, _, fate): &EtcdFlag| match fate {
+        Fate::Honoured => format!("| `--{flag}` | as etcd | |\n"),
+        Fate::Ignored(why) => format!("| `--{flag}` | no effect | {why} |\n"),
+        Fate::Refused(allowed, why) => {
+            let allowed: Vec<_> = allowed.iter().filter(|value| !value.is_empty()).collect();
+            let but = match allowed[..] {
+                [] => String::new(),
+                ref values => format!(" but for {values:?}").replace(['[', ']', '"'], "`"),
+            };
+            format!("| `--{flag}` | refused{} | {why} |\n", but.replace("``", "`"))
+        }
+    };
+    ETCD_FLAGS.iter().map(row).collect()
+}
+
+#[test]
+fn the_documentation_shows_the_table() {
+    let document = include_str!("../../../../docs/operations.md");
+    let expected = table();
+    assert!(document.contains(&expected), "docs/operations.md should have these rows:\n{expected}");
 }
 
 #[test]

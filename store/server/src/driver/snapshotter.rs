@@ -84,7 +84,7 @@ impl Snapshotter {
         start: impl FnOnce(SnapshotJob) -> SnapshotStart,
     ) {
         let due = self.entries >= self.every || self.bytes >= LOG_BYTES;
-        if self.running.is_some() || !due || self.too_soon(state.bytes()) {
+        if self.running.is_some() || !due || self.too_soon(state.used()) {
             return;
         }
         let (disk, dir, owner) = (Arc::clone(&self.disk), self.dir.clone(), self.owner);

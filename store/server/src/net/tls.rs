@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoClientAuth, WebPkiClientVerifier, danger::ClientCertVerifier};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
+};
 use thiserror::Error;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -25,6 +28,17 @@ pub enum TlsError {
         path: PathBuf,
         /// Why not.
         source: rustls::pki_types::pem::Error,
+    },
+    /// A cipher suite that is not offered.
+    #[error("--cipher-suites: {0} is not offered")]
+    CipherSuite(String),
+    /// Not a version of TLS, or none is left.
+    #[error("--tls-min-version={min:?} --tls-max-version={max:?} leave no version of TLS")]
+    Versions {
+        /// The oldest allowed.
+        min: String,
+        /// The newest allowed.
+        max: String,
     },
     /// Certificate and key do not fit together, or cannot be used at all.
     #[error("the certificate and key cannot be used")]
@@ -114,9 +128,10 @@ fn authorities(file: Option<&Path>) -> Result<RootCertStore, TlsError> {
 /// An acceptor that offers HTTP/2 and HTTP/1.1, and demands client certificates when authorities
 /// are given.
 fn acceptor(config: &TlsConfig) -> Result<TlsAcceptor, TlsError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(provider(&config.cipher_suites)?);
+    let versions = versions(&config.min_version, &config.max_version)?;
     let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&versions)
         .map_err(TlsError::Unusable)?
         .with_client_cert_verifier(client_verifier(config, provider)?)
         .with_single_cert(certificates(&config.cert_file)?, private_key(config)?)
@@ -125,9 +140,44 @@ fn acceptor(config: &TlsConfig) -> Result<TlsAcceptor, TlsError> {
     Ok(TlsAcceptor::from(Arc::new(server)))
 }
 
+/// The suites that are named, and those of TLS 1.3, which are always offered, as by Go.
+fn provider(names: &[String]) -> Result<CryptoProvider, TlsError> {
+    let mut provider = rustls::crypto::ring::default_provider();
+    // Go knows the suites with ChaCha20 without their hash, too.
+    let is = |suite: &SupportedCipherSuite, name: &String| {
+        let own = format!("{:?}", suite.suite());
+        own == *name || own.strip_suffix("_SHA256") == Some(name)
+    };
+    let suites = &provider.cipher_suites;
+    let unknown = |name: &&String| !suites.iter().any(|suite| is(suite, name));
+    if let Some(name) = names.iter().find(unknown) {
+        return Err(TlsError::CipherSuite(name.clone()));
+    }
+    if !names.is_empty() {
+        provider
+            .cipher_suites
+            .retain(|suite| suite.tls13().is_some() || names.iter().any(|name| is(suite, name)));
+    }
+    Ok(provider)
+}
+
+fn versions(min: &str, max: &str) -> Result<Vec<&'static SupportedProtocolVersion>, TlsError> {
+    const ALL: [(&str, &SupportedProtocolVersion); 2] =
+        [("TLS1.2", &rustls::version::TLS12), ("TLS1.3", &rustls::version::TLS13)];
+    let place = |text: &str, default: usize| match text {
+        "" => Some(default),
+        text => ALL.iter().position(|(name, _)| *name == text),
+    };
+    let range = place(min, 0).zip(place(max, ALL.len() - 1)).filter(|(min, max)| min <= max);
+    let Some((first, last)) = range else {
+        return Err(TlsError::Versions { min: min.to_owned(), max: max.to_owned() });
+    };
+    Ok(ALL[first..=last].iter().map(|(_, version)| *version).collect())
+}
+
 fn client_verifier(
     config: &TlsConfig,
-    provider: Arc<rustls::crypto::CryptoProvider>,
+    provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     if config.trusted_ca_file.is_none() {
         return Ok(Arc::new(NoClientAuth));
@@ -151,4 +201,32 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 fn pem(what: &'static str, path: &Path) -> impl FnOnce(rustls::pki_types::pem::Error) -> TlsError {
     let path = path.to_owned();
     move |source| TlsError::Pem { what, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suites_are_chosen_by_their_names_in_go() {
+        let all = provider(&[]).expect("the default").cipher_suites;
+        let names = [
+            "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256".to_owned(),
+            "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305".to_owned(),
+        ];
+        let some = provider(&names).expect("both are offered").cipher_suites;
+        let new = all.iter().filter(|suite| suite.tls13().is_some()).count();
+        assert_eq!(some.len(), new + names.len());
+        let weak = provider(&["TLS_RSA_WITH_AES_128_CBC_SHA".to_owned()]).err();
+        assert!(weak.is_some_and(|error| error.to_string().contains("_CBC_SHA")));
+    }
+
+    #[test]
+    fn versions_are_a_range() {
+        let count = |min, max| versions(min, max).map(|versions| versions.len()).ok();
+        assert_eq!(count("TLS1.2", ""), Some(2));
+        assert_eq!(count("TLS1.3", ""), Some(1));
+        assert_eq!(count("", "TLS1.2"), Some(1));
+        assert_eq!((count("TLS1.3", "TLS1.2"), count("TLS1.1", "")), (None, None));
+    }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use prost::Message;
 use tokio_stream::Stream;
 use tonic::body::Body;
@@ -42,7 +41,11 @@ impl HealthService {
         Self { core }
     }
 
-    pub(crate) async fn call(&self, request: Request<Incoming>) -> Response<Body> {
+    pub(crate) async fn call<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: hyper::body::Body + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
         let mut grpc = Grpc::new(ProstCodec::<HealthCheckResponse, HealthCheckRequest>::default());
         match request.uri().path() {
             "/grpc.health.v1.Health/Check" => grpc.unary(self.clone(), request).await,

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use prost::Message;
 use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::*;
 use skein_store_mvcc::{Command, Response as Outcome, check};
@@ -11,11 +12,15 @@ use skein_store_rpc::status;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
+use crate::app::{KeptBytes, too_much};
 use crate::core::Core;
 
 /// Records that are collected on the spot; a range that may hold more moves to a thread that may
 /// take its time, so that other requests go on.
 const RECORDS_ON_THE_SPOT: i64 = 1_000;
+
+/// Records of an answer that is not worth counting while it waits to be sent: single keys.
+const RECORDS_UNCOUNTED: usize = 1;
 
 /// Size of one piece of a streamed range in bytes: large enough to amortize the frame, small
 /// enough for clients that limit messages to 4 MiB.
@@ -123,7 +128,14 @@ impl Kv for KvService {
     ) -> Result<Response<RangeResponse>, Status> {
         let mut response = self.read(request.into_inner()).await.map_err(status)?;
         self.core.fill(&mut response.header);
-        Ok(Response::new(response))
+        if response.kvs.len() <= RECORDS_UNCOUNTED {
+            return Ok(Response::new(response));
+        }
+        let bytes = self.core.overload.range_bytes.take_or_alone(response.encoded_len());
+        let bytes = KeptBytes::new(bytes.ok_or_else(too_much)?);
+        let mut response = Response::new(response);
+        response.extensions_mut().insert(bytes);
+        Ok(response)
     }
 
     async fn range_stream(

@@ -1,11 +1,15 @@
-//! Maintenance: status, hashes, and what a cluster of one can answer of the rest.
+//! Maintenance: status, alarms, hashes, downgrades, and what a cluster of one can answer of the rest.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::alarm_request::AlarmAction;
+use skein_store_api::pb::etcdserverpb::downgrade_request::DowngradeAction;
 use skein_store_api::pb::etcdserverpb::*;
+use skein_store_mvcc::{
+    ClusterVersion, Command, Downgrade, Machine, Response as Outcome, VersionRequest,
+};
 use skein_store_rpc::etcdserverpb::maintenance_server::Maintenance;
 use skein_store_rpc::status;
 use tokio_stream::Stream;
@@ -13,7 +17,7 @@ use tonic::{Request, Response, Status};
 
 use crate::ETCD_VERSION;
 use crate::backup;
-use crate::core::{CLUSTER_VERSION, Core};
+use crate::core::Core;
 
 pub(crate) struct MaintenanceService {
     core: Arc<Core>,
@@ -38,27 +42,68 @@ impl MaintenanceService {
     }
 }
 
+impl MaintenanceService {
+    async fn alarms(&self, request: AlarmRequest) -> Result<AlarmResponse, ApiError> {
+        if request.action() == AlarmAction::Get {
+            self.core.linearizable().await?;
+            let kind = request.alarm();
+            let get = |machine: &Machine| machine.cluster().alarms.get(kind);
+            return Ok(AlarmResponse { header: None, alarms: self.core.state.glance(get) });
+        }
+        match self.core.propose(Command::Alarm(request)).await?.response {
+            Outcome::Alarm(response) => Ok(response),
+            _ => Err(ApiError::Corrupt),
+        }
+    }
+
+    async fn change_version(&self, request: &DowngradeRequest) -> Result<(), ApiError> {
+        let target = match request.action() {
+            DowngradeAction::Cancel => None,
+            DowngradeAction::Validate | DowngradeAction::Enable => {
+                let target = ClusterVersion::parse(&request.version)?;
+                self.core.linearizable().await?;
+                self.core.versions().check_downgrade(target)?;
+                Some(target)
+            }
+        };
+        if request.action() == DowngradeAction::Validate {
+            return Ok(());
+        }
+        let request = VersionRequest { set: None, downgrade: Some(Downgrade { target }) };
+        match self.core.propose(Command::Version(request)).await {
+            // As etcd, which is content when there is nothing to give up.
+            Ok(_) | Err(ApiError::NoInflightDowngrade) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// An alarm as etcd writes it among the errors of Status: in protobuf's text format.
+fn alarm_text(alarm: &AlarmMember) -> String {
+    let kind = alarm.alarm().as_str_name();
+    match alarm.member_id {
+        0 => format!("alarm:{kind}"),
+        id => format!("memberID:{id} alarm:{kind}"),
+    }
+}
+
 #[tonic::async_trait]
 impl Maintenance for MaintenanceService {
     type SnapshotStream = Pin<Box<dyn Stream<Item = Result<SnapshotResponse, Status>> + Send>>;
 
-    /// No alarm can be raised in this version, so none is ever active.
     async fn alarm(
         &self,
         request: Request<AlarmRequest>,
     ) -> Result<Response<AlarmResponse>, Status> {
-        match request.get_ref().action() {
-            AlarmAction::Activate => Err(status(ApiError::NotCapable)),
-            AlarmAction::Get | AlarmAction::Deactivate => {
-                let alarms = Vec::new();
-                Ok(Response::new(AlarmResponse { header: self.core.header(), alarms }))
-            }
-        }
+        let mut response = self.alarms(*request.get_ref()).await.map_err(status)?;
+        self.core.fill(&mut response.header);
+        Ok(Response::new(response))
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let position = self.core.state.position();
-        let bytes = self.core.state.bytes() as i64;
+        let bytes = self.core.state.used() as i64;
+        let versions = self.core.versions();
         let no_leader = (position.leader == 0).then(|| ApiError::NoLeader.to_string());
         Ok(Response::new(StatusResponse {
             header: self.core.header(),
@@ -68,12 +113,18 @@ impl Maintenance for MaintenanceService {
             raft_index: position.commit,
             raft_term: position.term,
             raft_applied_index: position.applied,
-            errors: no_leader.into_iter().collect(),
+            errors: no_leader
+                .into_iter()
+                .chain(self.core.alarms().iter().map(alarm_text))
+                .collect(),
             db_size_in_use: bytes,
             is_learner: self.core.is_learner(),
-            storage_version: CLUSTER_VERSION.to_owned(),
-            db_size_quota: self.core.limits.quota_bytes as i64,
-            downgrade_info: Some(DowngradeInfo::default()),
+            storage_version: versions.cluster.to_string(),
+            db_size_quota: self.core.quota.told(),
+            downgrade_info: Some(DowngradeInfo {
+                enabled: versions.downgrade.is_some(),
+                target_version: versions.downgrade.map(|to| to.to_string()).unwrap_or_default(),
+            }),
         }))
     }
 
@@ -129,8 +180,10 @@ impl Maintenance for MaintenanceService {
 
     async fn downgrade(
         &self,
-        _: Request<DowngradeRequest>,
+        request: Request<DowngradeRequest>,
     ) -> Result<Response<DowngradeResponse>, Status> {
-        Err(status(ApiError::NotCapable))
+        self.change_version(request.get_ref()).await.map_err(status)?;
+        let version = self.core.versions().cluster.short();
+        Ok(Response::new(DowngradeResponse { header: self.core.header(), version }))
     }
 }

@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::core::{Core, REQUIRE_LEADER};
 use crate::metrics::Metrics;
+use crate::overload::Budget;
 use crate::state::ConnectionId;
 use session::{Session, Source};
 
@@ -77,6 +78,10 @@ impl Source for Arc<Core> {
 
     fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    fn watch_bytes(&self) -> &Budget {
+        &self.overload.watch_bytes
     }
 }
 

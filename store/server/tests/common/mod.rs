@@ -179,6 +179,15 @@ impl Process {
             .expect("skein-store runs")
     }
 
+    /// Memory that the process has in use.
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib * 1024
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         self.child.kill().expect("it runs");

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
+use skein_store_api::ApiError;
 use skein_store_api::error::cancel_reason;
 use skein_store_api::pb::etcdserverpb::watch_create_request::FilterType;
 use skein_store_api::pb::etcdserverpb::watch_request::RequestUnion;
@@ -13,6 +14,7 @@ use skein_store_mvcc::{Batch, Compacted, EventLog, KeyRange, Poll, View, WatchCu
 
 use super::fragment;
 use crate::metrics::Metrics;
+use crate::overload::{Budget, Share, WATCH_BYTES, WATCH_BYTES_PER_STREAM};
 
 /// Events taken for one frame, in bytes. A watcher that is behind gets several revisions in one
 /// frame up to this; a revision is never divided. Also what a stalled stream holds.
@@ -27,9 +29,13 @@ pub(super) trait Source {
     fn view(&self) -> View;
     fn header(&self, revision: i64) -> ResponseHeader;
     fn metrics(&self) -> &Metrics;
+    /// What the watches of all streams may take.
+    fn watch_bytes(&self) -> &Budget;
 }
 
 struct Watcher {
+    /// Of all streams' watches and of this stream's.
+    _room: [Share; 2],
     cursor: WatchCursor,
     fragment: bool,
     progress_notify: bool,
@@ -47,6 +53,7 @@ pub(super) struct Session<S: Source> {
     last: i64,
     outbox: VecDeque<WatchResponse>,
     progress_asked: bool,
+    own_bytes: Budget,
 }
 
 impl<S: Source> Session<S> {
@@ -61,6 +68,7 @@ impl<S: Source> Session<S> {
             last: NO_WATCH_ID,
             outbox: VecDeque::new(),
             progress_asked: false,
+            own_bytes: Budget::new(WATCH_BYTES_PER_STREAM),
         }
     }
 
@@ -118,6 +126,9 @@ impl<S: Source> Session<S> {
             Ok(id) => id,
             Err(reason) => return self.refuse(reason),
         };
+        let Some(room) = self.room(&request) else {
+            return self.refuse(ApiError::TooManyRequests.message());
+        };
         let start = WatchCursor::start(self.source.events(), spec(&request));
         let head = self.source.events().head();
         let begun = match &start {
@@ -133,6 +144,7 @@ impl<S: Source> Session<S> {
                 self.watchers.insert(
                     id,
                     Watcher {
+                        _room: room,
                         cursor,
                         fragment: request.fragment,
                         progress_notify: request.progress_notify,
@@ -141,6 +153,11 @@ impl<S: Source> Session<S> {
                 );
             }
         }
+    }
+
+    fn room(&self, request: &WatchCreateRequest) -> Option<[Share; 2]> {
+        let bytes = WATCH_BYTES + request.key.len() + request.range_end.len();
+        Some([self.source.watch_bytes().take(bytes)?, self.own_bytes.take(bytes)?])
     }
 
     /// The id of a new watcher, or why there will be none.

@@ -12,13 +12,19 @@ struct World {
     machine: RefCell<Machine>,
     events: EventLog,
     metrics: Metrics,
+    watch_bytes: Budget,
 }
 
 impl World {
     fn new(event_log_bytes: usize) -> Self {
         let machine = Machine::new(&MachineConfig { event_log_bytes });
         let events = machine.events().clone();
-        Self { machine: RefCell::new(machine), events, metrics: Metrics::new(1, "test") }
+        Self {
+            machine: RefCell::new(machine),
+            events,
+            metrics: Metrics::new(1, "test"),
+            watch_bytes: Budget::new(4 * WATCH_BYTES),
+        }
     }
 
     fn apply(&self, command: &Command) {
@@ -52,6 +58,10 @@ impl Source for &World {
 
     fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    fn watch_bytes(&self) -> &Budget {
+        &self.watch_bytes
     }
 }
 
@@ -236,4 +246,24 @@ fn metrics_follow_the_session() {
     assert_eq!(world.metrics.watchers.get(), 2);
     drop(session);
     assert_eq!((world.metrics.watchers.get(), world.metrics.watch_streams.get()), (0, 0));
+}
+
+#[test]
+fn a_watch_too_many_is_cancelled_and_the_others_go_on() {
+    let world = World::new(PLENTY);
+    let mut session = Session::new(&world, PLENTY);
+    let create = |key: Vec<u8>| WatchCreateRequest { key: key.into(), ..Default::default() };
+    ask(&mut session, RequestUnion::CreateRequest(create(b"k".to_vec())));
+    assert!(session.next_frame().is_some_and(|frame| frame.created && !frame.canceled));
+    // Long keys count as what they take.
+    ask(&mut session, RequestUnion::CreateRequest(create(vec![b'x'; 4 * WATCH_BYTES])));
+    let refused = session.next_frame().expect("an answer");
+    assert!(refused.created && refused.canceled);
+    assert_eq!(refused.cancel_reason, "etcdserver: too many requests");
+    world.put("k");
+    assert!(session.deliver());
+    assert_eq!(session.next_frame().map(|frame| frame.events.len()), Some(1));
+    ask(&mut session, RequestUnion::CancelRequest(WatchCancelRequest { watch_id: 0 }));
+    drop(session);
+    assert!(world.watch_bytes.take(4 * WATCH_BYTES).is_some(), "all was given back");
 }
