@@ -5,6 +5,7 @@
 //! field 2  PutRequest            field 5  CompactionRequest
 //! field 3  DeleteRangeRequest    field 6  LeaseGrantRequest
 //! field 4  TxnRequest            field 7  LeaseRevokeRequest
+//! field 8  AuthCommand
 //!
 //! field 14 Origin, field 15 Author: optional, see [`Envelope`]
 //! ```
@@ -19,6 +20,7 @@ use skein_store_api::pb::etcdserverpb::{
     TxnRequest,
 };
 
+use crate::auth::{AuthCommand, AuthRecord, ROOT};
 use crate::record::put_varint;
 
 /// The format that [`Command::encode`] writes.
@@ -39,6 +41,8 @@ pub enum Command {
     LeaseGrant(LeaseGrantRequest),
     /// Remove a lease and its keys.
     LeaseRevoke(LeaseRevokeRequest),
+    /// Change users or roles.
+    Auth(AuthCommand),
 }
 
 /// Which request of which member a command answers: the member that applies a command with its own
@@ -63,6 +67,14 @@ pub struct Author {
     /// Revision of users and roles at which the user was authenticated.
     #[prost(uint64, tag = "2")]
     pub auth_revision: u64,
+}
+
+impl Author {
+    /// The author of what a member proposes by itself, such as revoking a lease whose time is
+    /// over: root, whom nothing forbids that.
+    pub fn member(auth_revision: u64) -> Self {
+        Self { user: ROOT.to_owned(), auth_revision }
+    }
 }
 
 /// What stands around a command in the log.
@@ -96,7 +108,7 @@ pub enum CommandError {
 struct CommandRecord {
     #[prost(uint32, tag = "1")]
     version: u32,
-    #[prost(oneof = "Operation", tags = "2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Operation", tags = "2, 3, 4, 5, 6, 7, 8")]
     operation: Option<Operation>,
     #[prost(message, optional, tag = "14")]
     origin: Option<Origin>,
@@ -118,6 +130,8 @@ enum Operation {
     LeaseGrant(LeaseGrantRequest),
     #[prost(message, tag = "7")]
     LeaseRevoke(LeaseRevokeRequest),
+    #[prost(message, tag = "8")]
+    Auth(AuthRecord),
 }
 
 impl Command {
@@ -135,6 +149,9 @@ impl Command {
             Command::Compact(request) => encode(5, request, envelope),
             Command::LeaseGrant(request) => encode(6, request, envelope),
             Command::LeaseRevoke(request) => encode(7, request, envelope),
+            Command::Auth(command) => {
+                encode(8, &AuthRecord { command: Some(command.clone()) }, envelope)
+            }
         }
     }
 
@@ -154,6 +171,9 @@ impl Command {
             Operation::Compact(request) => Command::Compact(request),
             Operation::LeaseGrant(request) => Command::LeaseGrant(request),
             Operation::LeaseRevoke(request) => Command::LeaseRevoke(request),
+            Operation::Auth(record) => {
+                Command::Auth(record.command.ok_or(CommandError::UnknownOperation)?)
+            }
         };
         Ok((command, Envelope { origin: record.origin, author: record.author }))
     }
@@ -196,6 +216,11 @@ mod tests {
             Command::Compact(CompactionRequest { revision: 9, physical: true }),
             Command::LeaseGrant(LeaseGrantRequest { ttl: 5, id: 7 }),
             Command::LeaseRevoke(LeaseRevokeRequest { id: 7 }),
+            Command::Auth(AuthCommand::Enable(Default::default())),
+            Command::Auth(AuthCommand::Authenticate(crate::Authentication {
+                name: "alice".into(),
+                simple_token: "t".into(),
+            })),
         ];
         let envelope = Envelope {
             origin: Some(Origin { member: u64::MAX, sequence: 300 }),

@@ -41,7 +41,7 @@ impl View {
 }
 
 impl Machine {
-    /// Hashes everything that is replicated: history, leases, revisions.
+    /// Hashes everything that is replicated: history, leases, users and roles, revisions.
     pub fn hash(&self) -> u32 {
         // A read of the newest revision cannot fail.
         let kv = self.view.hash_kv(0).map_or(0, |hash| hash.hash);
@@ -49,7 +49,8 @@ impl Machine {
         for (id, lease) in self.leases.iter() {
             hash = append(hash, &[id, lease.granted_ttl(), lease.keys().count() as i64]);
         }
-        append(hash, &[self.view.revision, self.view.compact_revision])
+        let auth = i64::from(self.auth.checksum());
+        append(hash, &[auth, self.view.revision, self.view.compact_revision])
     }
 }
 

@@ -4,10 +4,11 @@ use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeResponse, LeaseGrantRequest,
     LeaseGrantResponse, LeaseRevokeRequest, LeaseRevokeResponse, PutRequest, PutResponse,
-    TxnResponse,
+    ResponseHeader, TxnResponse,
 };
 
-use crate::command::Command;
+use crate::auth::{Auth, AuthChange, Permit};
+use crate::command::{Author, Command};
 use crate::events::EventLog;
 use crate::history::Rev;
 use crate::key::Key;
@@ -43,6 +44,7 @@ impl Default for MachineConfig {
 pub struct Machine {
     pub(crate) view: View,
     pub(crate) leases: Leases,
+    pub(crate) auth: Auth,
     pub(crate) usage: Usage,
     pub(crate) applied_index: u64,
     events: EventLog,
@@ -65,6 +67,8 @@ pub enum Response {
     LeaseGrant(LeaseGrantResponse),
     /// To [`Command::LeaseRevoke`].
     LeaseRevoke(LeaseRevokeResponse),
+    /// To [`Command::Auth`]: its answers are headers. A token is the member's to add.
+    Auth(Option<ResponseHeader>),
 }
 
 /// What a command did to the leases, for the leader's [`crate::Lessor`].
@@ -93,24 +97,41 @@ pub struct Applied {
     pub revision: i64,
     /// What the leader's lessor must be told.
     pub lease: Option<LeaseChange>,
+    /// What it means for the tokens that members know.
+    pub auth: Option<AuthChange>,
+}
+
+/// An answer and what it means beyond the machine.
+struct Outcome {
+    response: Response,
+    lease: Option<LeaseChange>,
+    auth: Option<AuthChange>,
+}
+
+impl From<Response> for Outcome {
+    fn from(response: Response) -> Self {
+        Outcome { response, lease: None, auth: None }
+    }
 }
 
 impl Machine {
     /// A store at revision 1 with nothing in it.
     pub fn new(config: &MachineConfig) -> Machine {
-        Machine::with_state(View::fresh(), Leases::default(), Usage::default(), 0, config)
+        let auth = Auth::default();
+        Machine::with_state(View::fresh(), Leases::default(), auth, Usage::default(), 0, config)
     }
 
     pub(crate) fn with_state(
         view: View,
         leases: Leases,
+        auth: Auth,
         usage: Usage,
         applied_index: u64,
         config: &MachineConfig,
     ) -> Machine {
         let events = EventLog::new(view.revision, view.compact_revision, config.event_log_bytes);
         let scavenge_from = Rev::first_of(view.compact_revision);
-        Machine { view, leases, usage, applied_index, events, scavenge_from }
+        Machine { view, leases, auth, usage, applied_index, events, scavenge_from }
     }
 
     /// Applies the command at `index` of the replicated log, atomically: an error changes nothing
@@ -123,25 +144,33 @@ impl Machine {
     /// When `index` is not above [`Machine::applied_index`]: applying an entry twice would make
     /// this member differ from the others.
     pub fn apply(&mut self, index: u64, command: &Command) -> Result<Applied, ApiError> {
+        self.apply_for(index, command, None)
+    }
+
+    /// As [`Machine::apply`], on behalf of whoever `author` names. What they may do is judged here
+    /// and now, so that every member judges by the same users and roles.
+    ///
+    /// # Errors
+    /// As [`Machine::apply`]; before all others those of [`Permit`].
+    ///
+    /// # Panics
+    /// As [`Machine::apply`].
+    pub fn apply_for(
+        &mut self,
+        index: u64,
+        command: &Command,
+        author: Option<&Author>,
+    ) -> Result<Applied, ApiError> {
         self.pass(index);
-        let applied = match command {
-            Command::Put(request) => self.put(request).map(Response::Put).map(without_lease),
-            Command::DeleteRange(request) => {
-                let response = self.write(|write| Ok(write.delete_range(request)));
-                response.map(Response::DeleteRange).map(without_lease)
-            }
-            Command::Txn(request) => {
-                self.write(|write| write.txn(request)).map(Response::Txn).map(without_lease)
-            }
-            Command::Compact(request) => {
-                self.compact(request).map(Response::Compact).map(without_lease)
-            }
-            Command::LeaseGrant(request) => self.lease_grant(request),
-            Command::LeaseRevoke(request) => self.lease_revoke(request),
-        };
+        let outcome = self.permit(author).command(command).and_then(|()| self.perform(command));
         self.scavenge(SCAVENGE_PER_APPLY);
-        let (response, lease) = applied?;
-        Ok(Applied { response, revision: self.view.revision, lease })
+        let Outcome { response, lease, auth } = outcome?;
+        Ok(Applied { response, revision: self.view.revision, lease, auth })
+    }
+
+    /// What a caller may do now; `None` is a caller without an identity.
+    pub fn permit<'a>(&'a self, author: Option<&'a Author>) -> Permit<'a> {
+        Permit::new(&self.auth, &self.leases, author)
     }
 
     /// Passes an entry of the log that holds no command.
@@ -170,6 +199,11 @@ impl Machine {
     /// The leases.
     pub fn leases(&self) -> &Leases {
         &self.leases
+    }
+
+    /// Users and roles.
+    pub fn auth(&self) -> &Auth {
+        &self.auth
     }
 
     /// The event log. The handle stays valid for the machine's life, and beyond it when another
@@ -213,6 +247,25 @@ impl Machine {
         batch.len() == most
     }
 
+    fn perform(&mut self, command: &Command) -> Result<Outcome, ApiError> {
+        let response = match command {
+            Command::Put(request) => Response::Put(self.put(request)?),
+            Command::DeleteRange(request) => {
+                Response::DeleteRange(self.write(|write| Ok(write.delete_range(request)))?)
+            }
+            Command::Txn(request) => Response::Txn(self.write(|write| write.txn(request))?),
+            Command::Compact(request) => Response::Compact(self.compact(request)?),
+            Command::LeaseGrant(request) => return self.lease_grant(request),
+            Command::LeaseRevoke(request) => return self.lease_revoke(request),
+            Command::Auth(command) => {
+                let auth = self.auth.apply(self.applied_index, command)?;
+                let response = Response::Auth(self.view.header());
+                return Ok(Outcome { response, lease: None, auth });
+            }
+        };
+        Ok(response.into())
+    }
+
     fn put(&mut self, request: &PutRequest) -> Result<PutResponse, ApiError> {
         check_put(&self.view, &self.leases, request)?;
         self.write(|write| Ok(write.put(request)))
@@ -250,10 +303,7 @@ impl Machine {
         Ok(CompactionResponse { header: self.view.header() })
     }
 
-    fn lease_grant(
-        &mut self,
-        request: &LeaseGrantRequest,
-    ) -> Result<(Response, Option<LeaseChange>), ApiError> {
+    fn lease_grant(&mut self, request: &LeaseGrantRequest) -> Result<Outcome, ApiError> {
         self.leases.grant(request.id, request.ttl)?;
         let response = LeaseGrantResponse {
             header: self.view.header(),
@@ -261,14 +311,11 @@ impl Machine {
             ttl: request.ttl,
             error: String::new(),
         };
-        let change = LeaseChange::Granted { id: request.id, ttl_seconds: request.ttl };
-        Ok((Response::LeaseGrant(response), Some(change)))
+        let lease = LeaseChange::Granted { id: request.id, ttl_seconds: request.ttl };
+        Ok(Outcome { response: Response::LeaseGrant(response), lease: Some(lease), auth: None })
     }
 
-    fn lease_revoke(
-        &mut self,
-        request: &LeaseRevokeRequest,
-    ) -> Result<(Response, Option<LeaseChange>), ApiError> {
+    fn lease_revoke(&mut self, request: &LeaseRevokeRequest) -> Result<Outcome, ApiError> {
         let keys = self.leases.remove(request.id)?;
         self.write(|write| {
             for key in &keys {
@@ -276,8 +323,9 @@ impl Machine {
             }
             Ok(())
         })?;
-        let response = LeaseRevokeResponse { header: self.view.header() };
-        Ok((Response::LeaseRevoke(response), Some(LeaseChange::Revoked { id: request.id })))
+        let response = Response::LeaseRevoke(LeaseRevokeResponse { header: self.view.header() });
+        let lease = LeaseChange::Revoked { id: request.id };
+        Ok(Outcome { response, lease: Some(lease), auth: None })
     }
 
     fn trim(&mut self, key: &Key, compacted: i64) {
@@ -299,8 +347,4 @@ impl Machine {
             }
         }
     }
-}
-
-fn without_lease(response: Response) -> (Response, Option<LeaseChange>) {
-    (response, None)
 }

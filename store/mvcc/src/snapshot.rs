@@ -6,12 +6,13 @@
 //!         kind                          u8
 //!         body                          a protobuf message by kind
 //!
-//! stream  one header (1), any number of keys (2) and leases (3) chunks, one footer (4)
+//! stream  one header (1), any number of keys (2) and leases (3) chunks, one with users and
+//!         roles (5), one footer (4)
 //! ```
 //!
 //! Only what compaction retains is written, keys in order, so two members at the same index write
 //! the same bytes. The footer repeats the totals and the hash of the history: a stream that was
-//! cut, reordered or mixed is not taken.
+//! cut, reordered or mixed is not taken. Version 1 has no users and roles.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use prost::Message;
 use skein_store_api::pb::mvccpb::KeyValue;
 
+use crate::auth::{Auth, AuthChunk};
 use crate::history::{History, Rev, Version};
 use crate::key::Key;
 use crate::lease::Leases;
@@ -30,8 +32,11 @@ use crate::tree::Tree;
 use crate::usage::Usage;
 use crate::view::{Change, View};
 
-/// The format that [`Machine::snapshot`] writes and [`restore`] reads.
-pub const SNAPSHOT_VERSION: u32 = 1;
+/// The format that [`Machine::snapshot`] writes; [`restore`] reads it and those before it.
+pub const SNAPSHOT_VERSION: u32 = 2;
+
+/// The last format without users and roles.
+const VERSION_WITHOUT_AUTH: u32 = 1;
 
 /// A chunk is closed when it holds this many bytes of records: large enough that the checksum and
 /// the call per chunk cost nothing, small enough to be sent between other work.
@@ -47,6 +52,7 @@ const KIND_HEADER: u8 = 1;
 const KIND_KEYS: u8 = 2;
 const KIND_LEASES: u8 = 3;
 const KIND_FOOTER: u8 = 4;
+const KIND_AUTH: u8 = 5;
 
 /// Why a snapshot cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +74,9 @@ pub enum SnapshotError {
         what: &'static str,
     },
     /// Written by a newer build.
-    #[error("snapshot has format version {found}, this build reads version {SNAPSHOT_VERSION}")]
+    #[error(
+        "snapshot has format version {found}, this build reads versions up to {SNAPSHOT_VERSION}"
+    )]
     UnknownVersion {
         /// The version found.
         found: u32,
@@ -126,6 +134,9 @@ struct Footer {
     leases: u64,
     #[prost(fixed32, tag = "3")]
     hash: u32,
+    /// Of users and roles; 0 in a format without them.
+    #[prost(fixed32, tag = "4")]
+    auth: u32,
 }
 
 impl Machine {
@@ -135,6 +146,7 @@ impl Machine {
         SnapshotChunks {
             view: self.view.clone(),
             leases: self.leases.iter().map(|(id, lease)| (id, lease.granted_ttl())).collect(),
+            auth: self.auth.clone(),
             applied_index: self.applied_index,
             versions: 0,
             next: Next::Header,
@@ -148,6 +160,7 @@ impl Machine {
 pub struct SnapshotChunks {
     view: View,
     leases: BTreeMap<i64, i64>,
+    auth: Auth,
     applied_index: u64,
     versions: u64,
     next: Next,
@@ -160,6 +173,7 @@ enum Next {
     Keys(Vec<u8>, Rev),
     /// Leases from this id on.
     Leases(i64),
+    Auth,
     Footer,
     End,
 }
@@ -195,7 +209,7 @@ impl SnapshotChunks {
 
     fn lease_chunk(&mut self, from: i64) -> Bytes {
         let mut chunk = LeasesChunk::default();
-        let mut next = Next::Footer;
+        let mut next = Next::Auth;
         for (&id, &ttl_seconds) in self.leases.range(from..) {
             if chunk.leases.len() == LEASES_PER_CHUNK {
                 next = Next::Leases(id);
@@ -218,9 +232,15 @@ impl SnapshotChunks {
         frame(KIND_HEADER, &header)
     }
 
+    fn auth_chunk(&mut self) -> Bytes {
+        self.next = Next::Footer;
+        frame(KIND_AUTH, &self.auth.chunk())
+    }
+
     fn footer(&mut self) -> Bytes {
         self.next = Next::End;
-        frame(KIND_FOOTER, &footer(&self.view, self.versions, self.leases.len()))
+        let auth = self.auth.checksum();
+        frame(KIND_FOOTER, &Footer { auth, ..footer(&self.view, self.versions, self.leases.len()) })
     }
 }
 
@@ -232,6 +252,7 @@ impl Iterator for SnapshotChunks {
             Next::Header => Some(self.header()),
             Next::Keys(from, rev) => Some(self.keys(&from, rev)),
             Next::Leases(from) => Some(self.lease_chunk(from)),
+            Next::Auth => Some(self.auth_chunk()),
             Next::Footer => Some(self.footer()),
             Next::End => None,
         }
@@ -241,7 +262,7 @@ impl Iterator for SnapshotChunks {
 fn footer(view: &View, versions: u64, leases: usize) -> Footer {
     // A hash of the newest revision cannot fail.
     let hash = view.hash_kv(0).map_or(0, |hash| hash.hash);
-    Footer { versions, leases: leases as u64, hash }
+    Footer { versions, leases: leases as u64, hash, auth: 0 }
 }
 
 fn frame(kind: u8, message: &impl Message) -> Bytes {
@@ -268,7 +289,7 @@ pub fn restore(mut from: impl Read, config: &MachineConfig) -> Result<Machine, S
     if kind != KIND_HEADER {
         return Err(SnapshotError::Damaged { chunk, what: "it does not begin with a header" });
     }
-    if header.format_version != SNAPSHOT_VERSION {
+    if !(VERSION_WITHOUT_AUTH..=SNAPSHOT_VERSION).contains(&header.format_version) {
         return Err(SnapshotError::UnknownVersion { found: header.format_version });
     }
     let mut build = Build::default();
@@ -278,6 +299,7 @@ pub fn restore(mut from: impl Read, config: &MachineConfig) -> Result<Machine, S
         match kind {
             KIND_KEYS => build.keys(decode(body, chunk)?, chunk)?,
             KIND_LEASES => build.leases(decode(body, chunk)?, chunk)?,
+            KIND_AUTH => build.auth(decode(body, chunk)?, chunk)?,
             KIND_FOOTER => return build.finish(&header, &decode(body, chunk)?, chunk, config),
             _ => return Err(SnapshotError::Damaged { chunk, what: "unknown kind of chunk" }),
         }
@@ -312,6 +334,7 @@ struct Build {
     /// Keys in order, each with its versions in order.
     keys: Vec<(Key, History)>,
     leases: Leases,
+    auth: Option<Auth>,
     versions: u64,
     usage: Usage,
 }
@@ -346,6 +369,13 @@ impl Build {
         Ok(())
     }
 
+    fn auth(&mut self, record: AuthChunk, chunk: u64) -> Result<(), SnapshotError> {
+        let auth = Auth::from_chunk(record);
+        let what = "unreadable users or roles";
+        self.auth = Some(auth.ok_or(SnapshotError::Damaged { chunk, what })?);
+        Ok(())
+    }
+
     fn finish(
         mut self,
         header: &Header,
@@ -375,11 +405,13 @@ impl Build {
             revision: header.revision,
             compact_revision: header.compact_revision,
         };
-        if footer(&view, self.versions, self.leases.len()) != *expected {
+        let auth = self.auth.as_ref().map_or(0, Auth::checksum);
+        if (Footer { auth, ..footer(&view, self.versions, self.leases.len()) }) != *expected {
             return Err(SnapshotError::Damaged { chunk, what: "contents differ from the footer" });
         }
         let index = header.applied_index;
-        Ok(Machine::with_state(view, self.leases, self.usage, index, config))
+        let auth = self.auth.unwrap_or_default();
+        Ok(Machine::with_state(view, self.leases, auth, self.usage, index, config))
     }
 }
 

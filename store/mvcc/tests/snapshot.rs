@@ -96,13 +96,13 @@ fn chunks_of_two_snapshots_do_not_mix() {
 fn an_unknown_version_is_named() {
     let mut file = stream(&machine(1, 1));
     // The header's first field is the format version: tag, number.
-    assert_eq!(file[9..11], [0x08, 1]);
+    assert_eq!(file[9..11], [0x08, 2]);
     file[10] = 9;
     let length = u32::from_le_bytes([file[0], file[1], file[2], file[3]]) as usize;
     let checksum = crc32c::crc32c(&file[8..9 + length]);
     file[4..8].copy_from_slice(&checksum.to_le_bytes());
     let error = restore(&file[..], &MachineConfig::default()).unwrap_err();
-    let expected = "snapshot has format version 9, this build reads version 1";
+    let expected = "snapshot has format version 9, this build reads versions up to 2";
     assert_eq!(error.to_string(), expected);
 }
 

@@ -100,6 +100,7 @@ impl Model {
                 }
                 Response::LeaseRevoke(LeaseRevokeResponse::default())
             }
+            Command::Auth(_) => unreachable!("no users are generated: tests/auth has them"),
         };
         if next.events.len() > before {
             next.states.push(keys);
@@ -111,6 +112,7 @@ impl Model {
             Response::Compact(r) => &mut r.header,
             Response::LeaseGrant(r) => &mut r.header,
             Response::LeaseRevoke(r) => &mut r.header,
+            Response::Auth(header) => header,
         };
         *header = next.header();
         *self = next;
