@@ -229,7 +229,17 @@ pub mod cancel_reason {
     /// A start revision below zero. (A watch whose revisions compaction removed is cancelled with a
     /// compact revision and without a reason.)
     pub const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
-    /// What a refused caller is told: etcd prints the whole gRPC status.
+    /// What a caller is told who may not watch.
+    pub fn of_refusal(error: super::ApiError) -> &'static str {
+        match error {
+            super::ApiError::InvalidAuthToken => INVALID_AUTH_TOKEN,
+            super::ApiError::AuthOldRevision => AUTH_OLD_REVISION,
+            super::ApiError::UserEmpty => USER_EMPTY,
+            _ => PERMISSION_DENIED,
+        }
+    }
+
+    /// A caller who may not read the range. Here etcd prints the whole gRPC status.
     pub const PERMISSION_DENIED: &str =
         "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
     /// A token that is unknown or has expired.

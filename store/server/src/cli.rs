@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser};
 use thiserror::Error;
 
+use crate::auth::{AuthConfig, OptionError, TokenConfig};
 use crate::config::{AutoCompaction, ConfigError, ListenUrl, MemberConfig, TlsConfig};
 
 pub use elsewhere::{Ignored, normalize};
@@ -52,13 +53,22 @@ pub struct Flags {
     /// Private key for https addresses, PEM.
     #[arg(long, requires = "cert_file")]
     key_file: Option<PathBuf>,
-    /// Demand client certificates issued by --trusted-ca-file.
+    /// Demand client certificates issued by --trusted-ca-file; their common names are users.
     #[arg(long, action = ArgAction::Set, default_value = "false", default_missing_value = "true",
           num_args = 0..=1, require_equals = true)]
     client_cert_auth: bool,
     /// Authorities of client certificates, PEM; clients must then have one.
     #[arg(long, requires = "cert_file")]
     trusted_ca_file: Option<PathBuf>,
+    /// Tokens of users: `simple`, or jwt,sign-method=RS256,priv-key=FILE,pub-key=FILE,ttl=10m
+    #[arg(long, default_value = "simple")]
+    auth_token: String,
+    /// Seconds for which a simple token that nobody uses is remembered.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    auth_token_ttl: u64,
+    /// Binary logarithm of the rounds by which passwords are hashed.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=31))]
+    bcrypt_cost: u32,
     /// Log entries between snapshots.
     #[arg(long, default_value_t = 10_000)]
     snapshot_count: u64,
@@ -128,6 +138,9 @@ pub enum FlagError {
         /// What it should be.
         wanted: &'static str,
     },
+    /// Tokens that cannot be made.
+    #[error(transparent)]
+    AuthToken(#[from] OptionError),
     /// Settings that contradict each other.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -154,6 +167,7 @@ impl Flags {
             return Err(FlagError::NoAuthorities);
         }
         let auto_compaction = self.auto_compaction()?;
+        let auth = self.auth()?;
         let progress = duration(&self.watch_progress_notify_interval);
         let watch_progress_interval = progress.ok_or_else(|| FlagError::Value {
             flag: "watch-progress-notify-interval",
@@ -182,6 +196,7 @@ impl Flags {
             snapshot_count: self.snapshot_count.max(1),
             auto_compaction,
             watch_progress_interval,
+            auth,
             quota_backend_bytes: quota.unwrap_or(defaults.quota_backend_bytes),
             ..defaults
         };
@@ -198,6 +213,15 @@ impl Flags {
             return Ok(());
         }
         Err(FlagError::Cluster { name: self.name.clone() })
+    }
+
+    fn auth(&self) -> Result<AuthConfig, OptionError> {
+        Ok(AuthConfig {
+            tokens: self.auth_token.parse::<TokenConfig>()?,
+            simple_token_ttl: Duration::from_secs(self.auth_token_ttl),
+            bcrypt_cost: self.bcrypt_cost,
+            client_certificates: self.client_cert_auth,
+        })
     }
 
     fn auto_compaction(&self) -> Result<AutoCompaction, FlagError> {
@@ -220,7 +244,7 @@ impl Flags {
 }
 
 /// Reads a duration as Go writes it: `1h30m`, `10m`, `500ms`, `1.5s`.
-fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     let mut rest = text;
     while !rest.is_empty() {

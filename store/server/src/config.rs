@@ -8,6 +8,8 @@ use std::time::Duration;
 use skein_store_api::limits;
 use thiserror::Error;
 
+use crate::auth::AuthConfig;
+
 /// Everything a member needs to know at its start. [`MemberConfig::new`] gives etcd's defaults.
 #[derive(Clone, Debug)]
 pub struct MemberConfig {
@@ -45,6 +47,8 @@ pub struct MemberConfig {
     pub watch_progress_interval: Duration,
     /// The quota that Status reports, in bytes.
     pub quota_backend_bytes: u64,
+    /// How callers are made out once authentication is enabled.
+    pub auth: AuthConfig,
 }
 
 /// Automatic compaction of history.
@@ -93,6 +97,7 @@ impl MemberConfig {
             auto_compaction: AutoCompaction::Off,
             watch_progress_interval: Duration::from_secs(600),
             quota_backend_bytes: DEFAULT_QUOTA_BYTES,
+            auth: AuthConfig::default(),
         }
     }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::ResponseHeader;
-use skein_store_mvcc::{Applied, Command};
+use skein_store_mvcc::{Applied, Author, Command, Envelope};
 use tokio::sync::{oneshot, watch};
 
+use crate::auth::Authenticator;
 use crate::driver::inbox::{Inbox, Proposal};
 use crate::metrics::Metrics;
 use crate::state::State;
@@ -48,18 +49,31 @@ pub(crate) struct Core {
     pub(crate) state: Arc<State>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) auth: Authenticator,
     /// Becomes true when the member stops; long streams end then.
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
 impl Core {
-    /// Replicates a change and waits until it is durable and applied.
+    /// Replicates a change that the member makes by itself, of what belongs to no user.
+    ///
+    /// # Errors
+    /// As [`Core::propose_for`].
+    pub(crate) async fn propose(&self, command: Command) -> Result<Applied, ApiError> {
+        self.propose_for(None, command).await
+    }
+
+    /// Replicates a change on behalf of `author` and waits until it is durable and applied.
     ///
     /// # Errors
     /// The change's own error, or why it was not taken. [`ApiError::Timeout`] leaves open whether
     /// it happens.
-    pub(crate) async fn propose(&self, command: Command) -> Result<Applied, ApiError> {
-        let command = command.encode();
+    pub(crate) async fn propose_for(
+        &self,
+        author: Option<Author>,
+        command: Command,
+    ) -> Result<Applied, ApiError> {
+        let command = command.encode_in(&Envelope { origin: None, author });
         if command.len() > self.limits.max_request_bytes {
             return Err(ApiError::RequestTooLarge);
         }

@@ -8,6 +8,7 @@ macro_rules! etcd_version {
 }
 
 mod app;
+mod auth;
 pub mod cli;
 mod compactor;
 mod config;
@@ -26,6 +27,7 @@ mod service;
 pub mod snapshot_file;
 mod state;
 
+pub use auth::{Algorithm, AuthConfig, JwtConfig, KeyError, OptionError, TokenConfig};
 pub use config::{AutoCompaction, ConfigError, ListenUrl, MemberConfig, TlsConfig};
 pub use data_dir::DataDirError;
 pub use driver::DriverError;

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::ETCD_VERSION;
 use crate::app::{ClientApp, MetricsApp};
+use crate::auth::{Authenticator, KeyError};
 use crate::compactor;
 use crate::config::{ConfigError, ListenUrl, MemberConfig};
 use crate::core::{Core, Limits, MemberInfo, stopped};
@@ -61,6 +62,9 @@ pub enum StartError {
     /// A certificate cannot be used.
     #[error("TLS cannot be set up")]
     Tls(#[from] TlsError),
+    /// A key of tokens cannot be used.
+    #[error("--auth-token cannot work")]
+    Key(#[from] KeyError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -95,6 +99,7 @@ impl Member {
     pub async fn start(config: MemberConfig) -> Result<Self, StartError> {
         config.check()?;
         let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let auth = Authenticator::new(&config.auth)?;
         let clients = bind(&config.listen_client_urls, acceptor.as_ref()).await?;
         let metrics = bind(&config.listen_metrics_urls, acceptor.as_ref()).await?;
         // Replaying a long log takes time that the runtime's threads do not have.
@@ -103,7 +108,7 @@ impl Member {
             tokio::task::spawn_blocking(move || Opened::open(&config)).await
         };
         let opened = opened.map_err(|error| StartError::Thread(error.into()))??;
-        opened.serve(&config, clients, metrics)
+        opened.serve(&config, auth, clients, metrics)
     }
 
     /// Where clients are served, with the ports really taken.
@@ -215,7 +220,8 @@ impl Opened {
         };
         let node = Node::new(&node_config(config, &identity), restored)?;
         let metrics = Arc::new(Metrics::new(identity.member_id, ETCD_VERSION));
-        let state = Arc::new(State::new(machine, config.election_timeout, Arc::clone(&metrics)));
+        let state = State::new(machine, config.election_timeout, Arc::clone(&metrics));
+        let state = Arc::new(state.with_token_ttl(config.auth.simple_token_ttl));
         let inbox = Arc::new(Inbox::default());
         let snapshotter = Snapshotter::new(disk, dir.snapshots(), owner, config.snapshot_count);
         let tick = config.heartbeat_interval;
@@ -235,6 +241,7 @@ impl Opened {
     fn serve(
         self,
         config: &MemberConfig,
+        auth: Authenticator,
         clients: Vec<Listener>,
         metrics: Vec<Listener>,
     ) -> Result<Member, StartError> {
@@ -246,6 +253,7 @@ impl Opened {
             state: self.state,
             inbox: self.inbox,
             metrics: self.metrics,
+            auth,
             stopping: stopping.clone(),
         });
         let (driver, failed) = spawn_driver(self.driver, self.dir)?;

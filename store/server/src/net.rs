@@ -9,6 +9,7 @@ mod together;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -17,10 +18,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use nix::sys::socket::{setsockopt, sockopt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_rustls::TlsAcceptor;
 
+use crate::auth::common_name;
 use crate::config::ListenUrl;
 use crate::state::ConnectionId;
 use admission::{Admission, Trouble};
@@ -66,6 +69,14 @@ pub(crate) trait App: Clone + Send + Sync + 'static {
         &self,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<tonic::body::Body>> + Send;
+}
+
+/// The other end of a connection; every request that comes by it carries this.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peer {
+    pub(crate) connection: ConnectionId,
+    /// Of the certificate that the client was verified by; `None` without one.
+    pub(crate) common_name: Option<Arc<str>>,
 }
 
 /// A bound address.
@@ -142,27 +153,41 @@ async fn connection<A: App>(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     keep_alive(&stream)?;
-    let id = ConnectionId::fresh();
+    let connection = ConnectionId::fresh();
+    match tls {
+        None => {
+            let peer = Peer { connection, common_name: None };
+            requests(stream, peer, max_streams, app, watcher).await
+        }
+        Some(tls) => {
+            let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
+            let certificates = stream.get_ref().1.peer_certificates();
+            let own = certificates.and_then(|chain| chain.first());
+            let common_name = own.map(|own| common_name(own).into());
+            let peer = Peer { connection, common_name };
+            requests(stream, peer, max_streams, app, watcher).await
+        }
+    }
+}
+
+/// Serves what comes by a connection whose other end is known.
+async fn requests<A: App>(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    peer: Peer,
+    max_streams: u32,
+    app: A,
+    watcher: hyper_util::server::graceful::Watcher,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(id);
+        request.extensions_mut().insert(peer.clone());
         let app = app.clone();
         async move { Ok::<_, Infallible>(app.answer(request).await) }
     });
     let begun = Begun::default();
     let server = http_server(max_streams, begun.clone());
-    match tls {
-        None => {
-            let stream = Gather::new(FirstBytes::new(stream));
-            let serving = server.serve_connection(TokioIo::new(stream.clone()), service);
-            Together::new(watcher.watch(serving.into_owned()), begun, stream).await
-        }
-        Some(tls) => {
-            let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
-            let stream = Gather::new(FirstBytes::new(stream));
-            let serving = server.serve_connection(TokioIo::new(stream.clone()), service);
-            Together::new(watcher.watch(serving.into_owned()), begun, stream).await
-        }
-    }
+    let stream = Gather::new(FirstBytes::new(stream));
+    let serving = server.serve_connection(TokioIo::new(stream.clone()), service);
+    Together::new(watcher.watch(serving.into_owned()), begun, stream).await
 }
 
 fn keep_alive(stream: &TcpStream) -> nix::Result<()> {

@@ -14,12 +14,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use skein_store_api::pb::etcdserverpb::LeaseRevokeRequest;
 use skein_store_mvcc::{
-    Command, CommandError, EventLog, LeaseChange, Lessor, Machine, Renewal, SnapshotChunks, View,
+    Author, Command, CommandError, Envelope, EventLog, LeaseChange, Lessor, Machine, Renewal,
+    SnapshotChunks, View,
 };
 use skein_store_raft::{Entry, EntryKind, Leadership, NodeStatus};
 use thiserror::Error;
 use tokio::sync::watch;
 
+use crate::auth::{Mirror, SimpleTokens};
 use crate::driver::inbox::Reply;
 use crate::metrics::Metrics;
 pub use restore::RestoreError;
@@ -53,6 +55,7 @@ pub(crate) struct State {
     position: Position,
     wake: Wake,
     garbage: watch::Sender<bool>,
+    pub(crate) auth: Mirror,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -74,6 +77,7 @@ impl State {
     pub(crate) fn new(machine: Machine, extend_leases: Duration, metrics: Arc<Metrics>) -> Self {
         Self {
             events: machine.events().clone(),
+            auth: Mirror::of(machine.auth()),
             machine: RwLock::new(machine),
             lessor: Mutex::new(Lessor::new()),
             clock: Instant::now(),
@@ -83,6 +87,12 @@ impl State {
             garbage: watch::Sender::new(false),
             metrics,
         }
+    }
+
+    /// Simple tokens are remembered for this long without being used.
+    pub(crate) fn with_token_ttl(mut self, ttl: Duration) -> Self {
+        self.auth.tokens = SimpleTokens::new(ttl);
+        self
     }
 
     // ---- for the driver ----
@@ -96,16 +106,20 @@ impl State {
             let mut machine = self.write();
             for (entry, command) in entries.iter().zip(&commands) {
                 replies.push(match command {
-                    Some(command) => Some(machine.apply(entry.index, command)),
+                    Some((command, envelope)) => {
+                        let author = envelope.author.as_ref();
+                        Some(machine.apply_for(entry.index, command, author))
+                    }
                     None => {
                         machine.pass(entry.index);
                         None
                     }
                 });
             }
+            self.auth.show(machine.auth());
         }
         for (command, reply) in commands.iter().zip(&replies) {
-            if let (Some(command), Some(reply)) = (command, reply) {
+            if let (Some((command, _)), Some(reply)) = (command, reply) {
                 self.follow_up(command, reply);
             }
         }
@@ -155,7 +169,10 @@ impl State {
         let now = self.now_ms();
         let due = self.lessor().due(now, REVOKES_PER_TICK);
         self.metrics.leases_expired.inc_by(due.len() as u64);
-        due.into_iter().map(|id| Command::LeaseRevoke(LeaseRevokeRequest { id }).encode()).collect()
+        let author = Some(Author::member(self.auth.revision()));
+        let envelope = Envelope { origin: None, author };
+        let revoke = |id| Command::LeaseRevoke(LeaseRevokeRequest { id }).encode_in(&envelope);
+        due.into_iter().map(revoke).collect()
     }
 
     /// Frees some of what compaction left; whether there is more.
@@ -302,12 +319,15 @@ impl State {
             }
             None => {}
         }
+        if let Some(change) = &applied.auth {
+            self.auth.follow(change);
+        }
         match command {
             Command::Put(_) => drop(self.metrics.puts.inc()),
             Command::DeleteRange(_) => drop(self.metrics.deletes.inc()),
             Command::Txn(_) => drop(self.metrics.txns.inc()),
             Command::Compact(_) => drop(self.garbage.send_replace(true)),
-            Command::LeaseGrant(_) | Command::LeaseRevoke(_) => {}
+            Command::LeaseGrant(_) | Command::LeaseRevoke(_) | Command::Auth(_) => {}
         }
     }
 
@@ -333,11 +353,11 @@ impl State {
 }
 
 /// The command in an entry; a leader's first entry of a term has none.
-fn command(entry: &Entry) -> Result<Option<Command>, ApplyError> {
+fn command(entry: &Entry) -> Result<Option<(Command, Envelope)>, ApplyError> {
     match entry.kind {
         EntryKind::Normal if entry.data.is_empty() => Ok(None),
         EntryKind::Normal => Command::decode(entry.data.clone())
-            .map(|(command, _)| Some(command))
+            .map(Some)
             .map_err(|source| ApplyError { index: entry.index, source }),
     }
 }

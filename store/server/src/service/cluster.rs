@@ -8,6 +8,7 @@ use skein_store_rpc::etcdserverpb::cluster_server::Cluster;
 use skein_store_rpc::status;
 use tonic::{Request, Response, Status};
 
+use crate::auth::Sender;
 use crate::core::Core;
 
 pub(crate) struct ClusterService {
@@ -42,10 +43,12 @@ impl Cluster for ClusterService {
         &self,
         request: Request<MemberAddRequest>,
     ) -> Result<Response<MemberAddResponse>, Status> {
-        let urls = &request.get_ref().peer_ur_ls;
+        let (sender, request) = Sender::of(request);
+        let urls = &request.peer_ur_ls;
         if !valid_urls(urls) {
             return Err(status(ApiError::MemberBadUrls));
         }
+        self.core.admin(&sender).await.map_err(status)?;
         if urls.iter().any(|url| self.core.member.peer_urls.contains(url)) {
             return Err(status(ApiError::PeerUrlExists));
         }
@@ -56,26 +59,32 @@ impl Cluster for ClusterService {
         &self,
         request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
-        self.refuse(request.get_ref().id, ApiError::MemberNotEnoughStarted)
+        let (sender, request) = Sender::of(request);
+        self.core.admin(&sender).await.map_err(status)?;
+        self.refuse(request.id, ApiError::MemberNotEnoughStarted)
     }
 
     async fn member_update(
         &self,
         request: Request<MemberUpdateRequest>,
     ) -> Result<Response<MemberUpdateResponse>, Status> {
-        if !valid_urls(&request.get_ref().peer_ur_ls) {
+        let (sender, request) = Sender::of(request);
+        if !valid_urls(&request.peer_ur_ls) {
             return Err(status(ApiError::MemberBadUrls));
         }
-        self.refuse(request.get_ref().id, ApiError::NotCapable)
+        self.core.admin(&sender).await.map_err(status)?;
+        self.refuse(request.id, ApiError::NotCapable)
     }
 
     async fn member_list(
         &self,
         request: Request<MemberListRequest>,
     ) -> Result<Response<MemberListResponse>, Status> {
-        if request.get_ref().linearizable {
+        let (sender, request) = Sender::of(request);
+        if request.linearizable {
             self.core.linearizable().await.map_err(status)?;
         }
+        self.core.identified(&sender).await.map_err(status)?;
         let member = &self.core.member;
         let members = vec![Member {
             id: member.id,
@@ -93,7 +102,9 @@ impl Cluster for ClusterService {
         &self,
         request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
-        self.refuse(request.get_ref().id, ApiError::MemberNotLearner)
+        let (sender, request) = Sender::of(request);
+        self.core.admin(&sender).await.map_err(status)?;
+        self.refuse(request.id, ApiError::MemberNotLearner)
     }
 }
 

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use rand::Rng;
 use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::*;
-use skein_store_mvcc::{Command, Renewal, Response as Outcome, check};
+use skein_store_mvcc::{Author, Command, Renewal, Response as Outcome, check};
 use skein_store_rpc::etcdserverpb::lease_server::Lease;
 use skein_store_rpc::status;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::auth::Sender;
 use crate::core::{Core, stopped};
 
 pub(crate) struct LeaseService {
@@ -23,11 +24,42 @@ impl LeaseService {
         Self { core }
     }
 
-    async fn revoke(&self, request: LeaseRevokeRequest) -> Result<LeaseRevokeResponse, ApiError> {
-        match self.core.propose(Command::LeaseRevoke(request)).await?.response {
+    async fn revoke(
+        &self,
+        sender: &Sender,
+        request: LeaseRevokeRequest,
+    ) -> Result<LeaseRevokeResponse, ApiError> {
+        let author = self.core.identified(sender).await?;
+        match self.core.propose_for(author, Command::LeaseRevoke(request)).await?.response {
             Outcome::LeaseRevoke(response) => Ok(response),
             _ => Err(ApiError::Corrupt),
         }
+    }
+
+    /// That a lease exists anyone identified may know; its keys are for who may read them.
+    async fn told(
+        &self,
+        sender: &Sender,
+        request: LeaseTimeToLiveRequest,
+    ) -> Result<LeaseTimeToLiveResponse, ApiError> {
+        self.core.linearizable().await?;
+        let author = self.core.identified(sender).await?;
+        if !request.keys {
+            return Ok(self.time_to_live(request));
+        }
+        self.core.permitted(author.as_ref(), |permit| permit.lease_read(request.id))?;
+        let response = self.time_to_live(request);
+        self.core.still_permitted(author.as_ref())?;
+        Ok(response)
+    }
+
+    async fn leases(&self, sender: &Sender) -> Result<Vec<LeaseStatus>, ApiError> {
+        let author = self.core.author(sender).await?;
+        self.core.permitted(author.as_ref(), |permit| permit.leases_read())?;
+        Ok(self
+            .core
+            .state
+            .glance(|machine| machine.leases().iter().map(|(id, _)| LeaseStatus { id }).collect()))
     }
 
     fn time_to_live(&self, request: LeaseTimeToLiveRequest) -> LeaseTimeToLiveResponse {
@@ -51,6 +83,7 @@ impl LeaseService {
 /// Grants a lease, choosing its id when none is asked for.
 pub(super) async fn grant(
     core: &Core,
+    author: Option<Author>,
     mut request: LeaseGrantRequest,
 ) -> Result<LeaseGrantResponse, ApiError> {
     check::lease_grant(&mut request, core.limits.min_lease_ttl)?;
@@ -60,7 +93,7 @@ pub(super) async fn grant(
             // Positive, so that it reads the same as a signed and an unsigned number.
             request.id = rand::rng().random_range(1..=i64::MAX);
         }
-        let outcome = core.propose(Command::LeaseGrant(request)).await;
+        let outcome = core.propose_for(author.clone(), Command::LeaseGrant(request)).await;
         return match outcome {
             Err(ApiError::LeaseExists) if chosen => continue,
             Err(error) => Err(error),
@@ -74,14 +107,20 @@ pub(super) async fn grant(
 
 /// The header is read before the renewal, so that its revision never names something that the
 /// renewal came after.
-fn keep_alive(
+async fn keep_alive(
     core: &Core,
+    sender: &Sender,
     request: LeaseKeepAliveRequest,
 ) -> Result<LeaseKeepAliveResponse, ApiError> {
     if !core.state.leads() {
         return Err(ApiError::NoLeader);
     }
     let header = core.header();
+    let author = core.author(sender).await?;
+    core.permitted(author.as_ref(), |permit| {
+        permit.identified()?;
+        permit.lease_write(request.id)
+    })?;
     let ttl = match core.state.renew(request.id) {
         Renewal::Renewed { ttl_seconds } => ttl_seconds,
         Renewal::Expired | Renewal::Unknown => 0,
@@ -100,7 +139,9 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseGrantRequest>,
     ) -> Result<Response<LeaseGrantResponse>, Status> {
-        let mut response = grant(&self.core, request.into_inner()).await.map_err(status)?;
+        let (sender, request) = Sender::of(request);
+        let author = self.core.identified(&sender).await.map_err(status)?;
+        let mut response = grant(&self.core, author, request).await.map_err(status)?;
         self.core.fill(&mut response.header);
         Ok(Response::new(response))
     }
@@ -109,7 +150,8 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
-        let mut response = self.revoke(request.into_inner()).await.map_err(status)?;
+        let (sender, request) = Sender::of(request);
+        let mut response = self.revoke(&sender, request).await.map_err(status)?;
         self.core.fill(&mut response.header);
         Ok(Response::new(response))
     }
@@ -118,7 +160,7 @@ impl Lease for LeaseService {
         &self,
         request: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Result<Response<KeepAlives>, Status> {
-        let mut requests = request.into_inner();
+        let (sender, mut requests) = Sender::of(request);
         let core = Arc::clone(&self.core);
         let mut stopping = self.core.stopping.clone();
         let answers = async_stream::stream! {
@@ -132,7 +174,9 @@ impl Lease for LeaseService {
                     request = requests.next() => request,
                 };
                 match request {
-                    Some(Ok(request)) => yield keep_alive(&core, request).map_err(status),
+                    Some(Ok(request)) => {
+                        yield keep_alive(&core, &sender, request).await.map_err(status);
+                    }
                     // The client is done, or gone.
                     Some(Err(_)) | None => return,
                 }
@@ -145,19 +189,16 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
-        self.core.linearizable().await.map_err(status)?;
-        Ok(Response::new(self.time_to_live(request.into_inner())))
+        let (sender, request) = Sender::of(request);
+        self.told(&sender, request).await.map(Response::new).map_err(status)
     }
 
     async fn lease_leases(
         &self,
-        _: Request<LeaseLeasesRequest>,
+        request: Request<LeaseLeasesRequest>,
     ) -> Result<Response<LeaseLeasesResponse>, Status> {
         let header = self.core.header();
-        let leases = self
-            .core
-            .state
-            .glance(|machine| machine.leases().iter().map(|(id, _)| LeaseStatus { id }).collect());
+        let leases = self.leases(&Sender::of(request).0).await.map_err(status)?;
         Ok(Response::new(LeaseLeasesResponse { header, leases }))
     }
 }

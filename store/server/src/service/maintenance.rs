@@ -12,6 +12,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use crate::ETCD_VERSION;
+use crate::auth::Sender;
 use crate::core::{CLUSTER_VERSION, Core};
 
 pub(crate) struct MaintenanceService {
@@ -44,7 +45,13 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<AlarmRequest>,
     ) -> Result<Response<AlarmResponse>, Status> {
-        match request.get_ref().action() {
+        let (sender, request) = Sender::of(request);
+        let judged = match request.action() {
+            AlarmAction::Get => self.core.identified(&sender).await,
+            _ => self.core.admin(&sender).await,
+        };
+        judged.map_err(status)?;
+        match request.action() {
             AlarmAction::Activate => Err(status(ApiError::NotCapable)),
             AlarmAction::Get | AlarmAction::Deactivate => {
                 let alarms = Vec::new();
@@ -53,7 +60,11 @@ impl Maintenance for MaintenanceService {
         }
     }
 
-    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        self.core.identified(&Sender::of(request).0).await.map_err(status)?;
         let position = self.core.state.position();
         let bytes = self.core.state.bytes() as i64;
         let no_leader = (position.leader == 0).then(|| ApiError::NoLeader.to_string());
@@ -77,12 +88,14 @@ impl Maintenance for MaintenanceService {
     /// There is nothing to defragment: freed memory is free at once.
     async fn defragment(
         &self,
-        _: Request<DefragmentRequest>,
+        request: Request<DefragmentRequest>,
     ) -> Result<Response<DefragmentResponse>, Status> {
+        self.core.admin(&Sender::of(request).0).await.map_err(status)?;
         Ok(Response::new(DefragmentResponse { header: self.core.header() }))
     }
 
-    async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+    async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        self.core.admin(&Sender::of(request).0).await.map_err(status)?;
         let found = self.at_leisure(|core| core.state.view().hash_kv(0)).await?;
         Ok(Response::new(HashResponse { header: self.core.header(), hash: found.hash }))
     }
@@ -91,7 +104,8 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<HashKvRequest>,
     ) -> Result<Response<HashKvResponse>, Status> {
-        let revision = request.get_ref().revision;
+        let (sender, HashKvRequest { revision }) = Sender::of(request);
+        self.core.admin(&sender).await.map_err(status)?;
         let found = self.at_leisure(move |core| core.state.view().hash_kv(revision)).await?;
         Ok(Response::new(HashKvResponse {
             header: self.core.header(),
@@ -103,8 +117,9 @@ impl Maintenance for MaintenanceService {
 
     async fn snapshot(
         &self,
-        _: Request<SnapshotRequest>,
+        request: Request<SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
+        self.core.admin(&Sender::of(request).0).await.map_err(status)?;
         Err(status(ApiError::NotCapable))
     }
 
@@ -112,10 +127,12 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderResponse>, Status> {
+        let (sender, request) = Sender::of(request);
+        self.core.admin(&sender).await.map_err(status)?;
         if !self.core.state.leads() {
             return Err(status(ApiError::NotLeader));
         }
-        if request.get_ref().target_id != self.core.member.id {
+        if request.target_id != self.core.member.id {
             return Err(status(ApiError::BadLeaderTransferee));
         }
         Ok(Response::new(MoveLeaderResponse { header: self.core.header() }))
@@ -123,8 +140,9 @@ impl Maintenance for MaintenanceService {
 
     async fn downgrade(
         &self,
-        _: Request<DowngradeRequest>,
+        request: Request<DowngradeRequest>,
     ) -> Result<Response<DowngradeResponse>, Status> {
+        self.core.admin(&Sender::of(request).0).await.map_err(status)?;
         Err(status(ApiError::NotCapable))
     }
 }
