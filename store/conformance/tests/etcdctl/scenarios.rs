@@ -11,6 +11,7 @@ pub(crate) enum Step {
     Listen(&'static str),
 }
 
+#[derive(Clone, Copy)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) steps: &'static [Step],
@@ -18,20 +19,22 @@ pub(crate) struct Scenario {
     pub(crate) numbers: bool,
     /// Why the output is known to differ.
     pub(crate) differs: Option<&'static str>,
+    /// Flags of stores of its own, for what would be in the way of other scenarios.
+    pub(crate) alone: Option<&'static [&'static str]>,
 }
 
 use Step::{Input, Listen, Run};
 
 const fn equal(name: &'static str, steps: &'static [Step]) -> Scenario {
-    Scenario { name, steps, numbers: false, differs: None }
+    Scenario { name, steps, numbers: false, differs: None, alone: None }
 }
 
 const fn measures(name: &'static str, steps: &'static [Step]) -> Scenario {
-    Scenario { name, steps, numbers: true, differs: None }
+    Scenario { name, steps, numbers: true, differs: None, alone: None }
 }
 
 const fn differs(name: &'static str, steps: &'static [Step], why: &'static str) -> Scenario {
-    Scenario { name, steps, numbers: true, differs: Some(why) }
+    Scenario { name, steps, numbers: true, differs: Some(why), alone: None }
 }
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
