@@ -7,12 +7,11 @@ use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::request_op::Request as Op;
 use skein_store_api::pb::etcdserverpb::{DeleteRangeRequest, PutRequest};
 use skein_store_api::pb::v3electionpb::*;
-use skein_store_rpc::status;
 use skein_store_rpc::v3electionpb::election_server::Election;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::queue::{Held, Line};
+use super::queue::{Held, Line, status};
 use crate::auth::Sender;
 use crate::core::{Core, stopped};
 use crate::state::ConnectionId;

@@ -9,11 +9,10 @@ use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::DeleteRangeRequest;
 use skein_store_api::pb::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
 use skein_store_mvcc::{Command, Response as Outcome};
-use skein_store_rpc::status;
 use skein_store_rpc::v3lockpb::lock_server::Lock;
 use tonic::{Request, Response, Status};
 
-use super::queue::Line;
+use super::queue::{Line, status};
 use crate::auth::Sender;
 use crate::core::Core;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use skein_store_api::ApiError;
+use skein_store_api::error::Code;
 use skein_store_api::pb::etcdserverpb::range_request::{SortOrder, SortTarget};
 use skein_store_api::pb::etcdserverpb::request_op::Request;
 use skein_store_api::pb::etcdserverpb::response_op::Response;
@@ -18,6 +19,7 @@ use skein_store_api::pb::mvccpb::KeyValue;
 use skein_store_api::wire::{key_value, prefix_end};
 use skein_store_mvcc::{Author, Command, Envelope, Response as Outcome};
 use tokio::sync::oneshot;
+use tonic::Status;
 
 use super::lease;
 use crate::core::{Core, stopped};
@@ -26,6 +28,15 @@ use crate::state::ConnectionId;
 
 /// Time to live of the lease that is granted to who brings none, in seconds; as etcd.
 const SESSION_TTL_SECONDS: i64 = 60;
+
+/// The status of an error. etcd serves locks and elections through a client of its own, whose
+/// errors keep their text and lose their code; only that trying again may help is worth keeping.
+pub(super) fn status(error: ApiError) -> Status {
+    match error.code() {
+        Code::Unavailable => skein_store_rpc::status(error),
+        _ => Status::unknown(error.message()),
+    }
+}
 
 /// A place in line.
 pub(super) struct Place {
