@@ -41,7 +41,7 @@ pub(crate) enum Tokens {
     /// A random text that every member remembers for a while.
     Simple,
     /// A signed statement.
-    Jwt(JwtTokens),
+    Jwt(Box<JwtTokens>),
 }
 
 impl Authenticator {
@@ -50,7 +50,7 @@ impl Authenticator {
     pub(crate) fn new(config: &AuthConfig) -> Result<Self, KeyError> {
         let tokens = match &config.tokens {
             TokenConfig::Simple => Tokens::Simple,
-            TokenConfig::Jwt(config) => Tokens::Jwt(JwtTokens::new(config)?),
+            TokenConfig::Jwt(config) => Tokens::Jwt(Box::new(JwtTokens::new(config)?)),
         };
         let passwords = Passwords::new(config.bcrypt_cost);
         Ok(Self { tokens, passwords, client_certificates: config.client_certificates })
