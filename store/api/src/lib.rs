@@ -23,6 +23,7 @@
 pub mod error;
 pub mod ids;
 pub mod limits;
+pub mod secret;
 pub mod wire;
 
 /// Generated messages, one module per protocol package.

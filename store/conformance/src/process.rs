@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use skein_store_api::ApiError;
 use tempfile::TempDir;
 
 use crate::ask;
@@ -49,8 +50,16 @@ pub struct Process {
     program: PathBuf,
     extra: Vec<String>,
     directory: TempDir,
+    ports: Ports,
+}
+
+/// Where a member listens.
+#[derive(Clone, Copy)]
+struct Ports {
     client: u16,
     peer: u16,
+    /// For clients over TLS.
+    secure: Option<u16>,
 }
 
 impl Process {
@@ -71,11 +80,30 @@ impl Process {
         directory: TempDir,
         extra: &[&str],
     ) -> Result<Self, StartError> {
-        let (client, peer) = (free_port()?, free_port()?);
+        let ports = Ports { client: free_port()?, peer: free_port()?, secure: None };
+        Self::start_on(program, directory, ports, extra).await
+    }
+
+    /// As [`Process::start`], listening for clients over TLS as well; `extra` names the certificates.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub async fn start_secure(program: &Path, extra: &[&str]) -> Result<Self, StartError> {
+        let secure = Some(free_port()?);
+        let ports = Ports { client: free_port()?, peer: free_port()?, secure };
+        Self::start_on(program, directory().map_err(StartError::Directory)?, ports, extra).await
+    }
+
+    async fn start_on(
+        program: &Path,
+        directory: TempDir,
+        ports: Ports,
+        extra: &[&str],
+    ) -> Result<Self, StartError> {
         let extra: Vec<String> = extra.iter().map(|flag| (*flag).to_owned()).collect();
-        let child = spawn(program, directory.path(), client, peer, &extra)?;
+        let child = spawn(program, directory.path(), ports, &extra)?;
         let program = program.to_owned();
-        let mut process = Self { child, program, extra, directory, client, peer };
+        let mut process = Self { child, program, extra, directory, ports };
         process.ready().await?;
         Ok(process)
     }
@@ -92,7 +120,12 @@ impl Process {
 
     /// `127.0.0.1:<client port>`.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.client)
+        format!("127.0.0.1:{}", self.ports.client)
+    }
+
+    /// `127.0.0.1:<port>` for clients over TLS, where there is one.
+    pub fn secure_address(&self) -> Option<String> {
+        self.ports.secure.map(|port| format!("127.0.0.1:{port}"))
     }
 
     /// A connection of its own to the member.
@@ -110,7 +143,7 @@ impl Process {
     pub async fn kill_and_restart(&mut self) -> Result<(), StartError> {
         self.kill();
         let directory = self.directory.path();
-        self.child = spawn(&self.program, directory, self.client, self.peer, &self.extra)?;
+        self.child = spawn(&self.program, directory, self.ports, &self.extra)?;
         self.ready().await
     }
 
@@ -118,8 +151,11 @@ impl Process {
         let started = Instant::now();
         let endpoint = self.connect()?;
         while started.elapsed() < READY_WAIT {
-            if endpoint.range(ask::get("no-such-key")).await.is_ok() {
-                return Ok(());
+            match endpoint.range(ask::get("no-such-key")).await {
+                Ok(_) => return Ok(()),
+                // A member that asks for users is up, too.
+                Err(refusal) if refusal.message == ApiError::UserEmpty.message() => return Ok(()),
+                Err(_) => {}
             }
             if let Ok(Some(status)) = self.child.try_wait() {
                 let (program, log) = (self.program.clone(), self.log_tail());
@@ -130,10 +166,15 @@ impl Process {
         Err(StartError::Silent { program: self.program.clone(), log: self.log_tail() })
     }
 
+    /// Everything that the member wrote to its log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(log_path(self.directory.path())).unwrap_or_default()
+    }
+
     /// The end of what the member wrote to its log.
     pub fn log_tail(&self) -> String {
         const LINES: usize = 15;
-        let log = std::fs::read_to_string(log_path(self.directory.path())).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(LINES)..].join("\n")
     }
@@ -172,8 +213,7 @@ fn log_path(directory: &Path) -> PathBuf {
 fn spawn(
     program: &Path,
     directory: &Path,
-    client: u16,
-    peer: u16,
+    ports: Ports,
     extra: &[String],
 ) -> Result<Child, StartError> {
     let log = File::options()
@@ -182,12 +222,15 @@ fn spawn(
         .open(log_path(directory))
         .map_err(StartError::Directory)?;
     let errors = log.try_clone().map_err(StartError::Directory)?;
-    let client_url = format!("http://127.0.0.1:{client}");
-    let peer_url = format!("http://127.0.0.1:{peer}");
+    let mut client_urls = format!("http://127.0.0.1:{}", ports.client);
+    if let Some(secure) = ports.secure {
+        client_urls += &format!(",https://127.0.0.1:{secure}");
+    }
+    let peer_url = format!("http://127.0.0.1:{}", ports.peer);
     let mut command = Command::new(program);
     command.arg("--name=default").arg(format!("--data-dir={}", data_dir(directory).display()));
     for flag in ["--listen-client-urls", "--advertise-client-urls"] {
-        command.arg(format!("{flag}={client_url}"));
+        command.arg(format!("{flag}={client_urls}"));
     }
     for flag in ["--listen-peer-urls", "--initial-advertise-peer-urls"] {
         command.arg(format!("{flag}={peer_url}"));

@@ -2,6 +2,8 @@
 //!
 //! `cargo test -p skein-store-conformance --test etcdctl [-- PART-OF-A-NAME]`.
 
+#[path = "etcdctl/auth.rs"]
+mod auth;
 #[path = "etcdctl/mask.rs"]
 mod mask;
 #[path = "etcdctl/scenarios.rs"]
@@ -50,11 +52,22 @@ async fn run(programs: &Programs, filter: &str) -> anyhow::Result<usize> {
     let skein = Process::start(&peers::skein_store()?, &[]).await?;
     let mut failed = 0;
     println!("etcdctl, its output against skein-store compared with that against etcd");
-    for scenario in SCENARIOS.iter().filter(|scenario| scenario.name.contains(filter)) {
-        let (expected, found) = tokio::try_join!(
-            play(&programs.etcdctl, &etcd, scenario),
-            play(&programs.etcdctl, &skein, scenario)
-        )?;
+    let scenarios = SCENARIOS.iter().chain(auth::SCENARIOS);
+    for scenario in scenarios.filter(|scenario| scenario.name.contains(filter)) {
+        let (expected, found) = match scenario.alone {
+            None => tokio::try_join!(
+                play(&programs.etcdctl, &etcd, scenario),
+                play(&programs.etcdctl, &skein, scenario)
+            )?,
+            Some(flags) => {
+                let etcd = Process::start(&programs.etcd, flags).await?;
+                let skein = Process::start(&peers::skein_store()?, flags).await?;
+                tokio::try_join!(
+                    play(&programs.etcdctl, &etcd, scenario),
+                    play(&programs.etcdctl, &skein, scenario)
+                )?
+            }
+        };
         if expected == found {
             println!("  equal      {}", scenario.name);
         } else {

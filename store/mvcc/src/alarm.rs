@@ -79,7 +79,7 @@ fn changes_data(command: &Command) -> bool {
         | Command::Compact(_)
         | Command::LeaseGrant(_)
         | Command::LeaseRevoke(_) => true,
-        Command::Alarm(_) | Command::Version(_) | Command::Member(_) => false,
+        Command::Alarm(_) | Command::Version(_) | Command::Member(_) | Command::Auth(_) => false,
     }
 }
 
@@ -94,7 +94,8 @@ pub fn takes_space(command: &Command) -> bool {
         | Command::LeaseRevoke(_)
         | Command::Alarm(_)
         | Command::Version(_)
-        | Command::Member(_) => false,
+        | Command::Member(_)
+        | Command::Auth(_) => false,
     }
 }
 

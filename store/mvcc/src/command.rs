@@ -5,9 +5,8 @@
 //! field 2  PutRequest            field 5  CompactionRequest
 //! field 3  DeleteRangeRequest    field 6  LeaseGrantRequest
 //! field 4  TxnRequest            field 7  LeaseRevokeRequest
-//! field 9  AlarmRequest          field 11 VersionRequest
-//!
-//! field 10 MemberChange
+//! field 8  AuthCommand           field 9  AlarmRequest
+//! field 10 MemberChange          field 11 VersionRequest
 //!
 //! field 14 Origin, field 15 Author: optional, see [`Envelope`]
 //! ```
@@ -22,6 +21,7 @@ use skein_store_api::pb::etcdserverpb::{
     PutRequest, TxnRequest,
 };
 
+use crate::auth::{AuthCommand, AuthRecord, ROOT};
 use crate::members::{MemberChange, MemberOp};
 use crate::record::put_varint;
 use crate::version::VersionRequest;
@@ -50,6 +50,8 @@ pub enum Command {
     Alarm(AlarmRequest),
     /// Change what version the cluster behaves as.
     Version(VersionRequest),
+    /// Change users or roles.
+    Auth(AuthCommand),
 }
 
 /// Which request of which member a command answers: the member that applies a command with its own
@@ -74,6 +76,14 @@ pub struct Author {
     /// Revision of users and roles at which the user was authenticated.
     #[prost(uint64, tag = "2")]
     pub auth_revision: u64,
+}
+
+impl Author {
+    /// The author of what a member proposes by itself, such as revoking a lease whose time is
+    /// over: root, whom nothing forbids that.
+    pub fn member(auth_revision: u64) -> Self {
+        Self { user: ROOT.to_owned(), auth_revision }
+    }
 }
 
 /// What stands around a command in the log.
@@ -107,7 +117,7 @@ pub enum CommandError {
 struct CommandRecord {
     #[prost(uint32, tag = "1")]
     version: u32,
-    #[prost(oneof = "Operation", tags = "2, 3, 4, 5, 6, 7, 9, 10, 11")]
+    #[prost(oneof = "Operation", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     operation: Option<Operation>,
     #[prost(message, optional, tag = "14")]
     origin: Option<Origin>,
@@ -135,6 +145,8 @@ enum Operation {
     Alarm(AlarmRequest),
     #[prost(message, tag = "11")]
     Version(VersionRequest),
+    #[prost(message, tag = "8")]
+    Auth(AuthRecord),
 }
 
 impl Command {
@@ -155,6 +167,9 @@ impl Command {
             Command::Member(op) => encode(10, &MemberChange { op: Some(op.clone()) }, envelope),
             Command::Alarm(request) => encode(9, request, envelope),
             Command::Version(request) => encode(11, request, envelope),
+            Command::Auth(command) => {
+                encode(8, &AuthRecord { command: Some(command.clone()) }, envelope)
+            }
         }
     }
 
@@ -179,6 +194,9 @@ impl Command {
             }
             Operation::Alarm(request) => Command::Alarm(request),
             Operation::Version(request) => Command::Version(request),
+            Operation::Auth(record) => {
+                Command::Auth(record.command.ok_or(CommandError::UnknownOperation)?)
+            }
         };
         Ok((command, Envelope { origin: record.origin, author: record.author }))
     }
@@ -225,6 +243,11 @@ mod tests {
             Command::Member(MemberOp::Remove(9)),
             Command::Alarm(AlarmRequest { action: 1, member_id: 3, alarm: 2 }),
             Command::Version(VersionRequest { set: Some(ClusterVersion::OWN), downgrade: None }),
+            Command::Auth(AuthCommand::Enable(Default::default())),
+            Command::Auth(AuthCommand::Authenticate(crate::Authentication {
+                name: "alice".into(),
+                simple_token: "t".into(),
+            })),
         ];
         let envelope = Envelope {
             origin: Some(Origin { member: u64::MAX, sequence: 300 }),

@@ -42,7 +42,8 @@ impl View {
 }
 
 impl Machine {
-    /// Hashes everything that is replicated: history, leases, members, revisions, alarms, version.
+    /// Hashes everything that is replicated: history, leases, members, users and roles, revisions,
+    /// alarms, version.
     pub fn hash(&self) -> u32 {
         // A read of the newest revision cannot fail.
         let kv = self.view.hash_kv(0).map_or(0, |hash| hash.hash);
@@ -53,7 +54,8 @@ impl Machine {
         for member in self.members.iter() {
             hash = crc32c::crc32c_append(hash, &member.encode_to_vec());
         }
-        hash = append(hash, &[self.view.revision, self.view.compact_revision]);
+        let auth = i64::from(self.auth.checksum());
+        hash = append(hash, &[auth, self.view.revision, self.view.compact_revision]);
         crc32c::crc32c_append(hash, &self.cluster.record().encode_to_vec())
     }
 }

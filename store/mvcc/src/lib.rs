@@ -18,6 +18,8 @@
 //!   [`WatchCursor::poll_history`] until the log takes over again.
 //! * The leader feeds [`Applied::lease`] to its [`Lessor`], asks it for [`Lessor::due`] leases and
 //!   proposes to revoke them. A new leader starts with [`Lessor::promote`].
+//! * [`Machine::apply_for`] judges what a caller may do; reads are judged by [`Machine::permit`].
+//!   A member keeps the tokens that [`Applied::auth`] names, and says so in its answers.
 //! * When idle, [`Machine::scavenge`] frees what compaction left; `Compact` with `physical`
 //!   returns when it has nothing more to do.
 //! * [`Machine::snapshot`] streams the state as checksummed chunks from a view; [`restore`] reads
@@ -58,6 +60,7 @@
 //! old revisions, and tells what a compaction frees.
 
 mod alarm;
+mod auth;
 pub mod check;
 mod cluster;
 mod command;
@@ -82,6 +85,7 @@ mod watch;
 mod write;
 
 pub use alarm::{Alarms, takes_space};
+pub use auth::{Auth, AuthChange, AuthCommand, Authentication, Permit, ROOT};
 pub use cluster::Cluster;
 pub use command::{Author, COMMAND_VERSION, Command, CommandError, Envelope, Origin};
 pub use events::EventLog;

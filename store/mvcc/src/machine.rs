@@ -4,11 +4,12 @@ use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::{
     AlarmRequest, AlarmResponse, CompactionRequest, CompactionResponse, DeleteRangeResponse,
     LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, LeaseRevokeResponse, Member,
-    PutRequest, PutResponse, TxnResponse,
+    PutRequest, PutResponse, ResponseHeader, TxnResponse,
 };
 
+use crate::auth::{Auth, AuthChange, Permit};
 use crate::cluster::Cluster;
-use crate::command::Command;
+use crate::command::{Author, Command};
 use crate::events::EventLog;
 use crate::history::Rev;
 use crate::key::Key;
@@ -47,12 +48,23 @@ pub struct Machine {
     pub(crate) view: View,
     pub(crate) leases: Leases,
     pub(crate) members: Members,
+    pub(crate) auth: Auth,
     pub(crate) usage: Usage,
     pub(crate) cluster: Cluster,
     pub(crate) applied_index: u64,
     events: EventLog,
     /// The first change that the running clean-up has not looked at.
     scavenge_from: Rev,
+}
+
+/// Everything replicated that a machine is built of.
+pub(crate) struct Parts {
+    pub(crate) view: View,
+    pub(crate) leases: Leases,
+    pub(crate) members: Members,
+    pub(crate) auth: Auth,
+    pub(crate) cluster: Cluster,
+    pub(crate) usage: Usage,
 }
 
 /// The answer to a command, its header holding the revision only.
@@ -76,6 +88,8 @@ pub enum Response {
     Alarm(AlarmResponse),
     /// To [`Command::Version`].
     Version,
+    /// To [`Command::Auth`]: its answers are headers. A token is the member's to add.
+    Auth(Option<ResponseHeader>),
 }
 
 /// What a command did to the leases, for the leader's [`crate::Lessor`].
@@ -104,27 +118,52 @@ pub struct Applied {
     pub revision: i64,
     /// What the leader's lessor must be told.
     pub lease: Option<LeaseChange>,
+    /// What it means for the tokens that members know.
+    pub auth: Option<AuthChange>,
+}
+
+/// An answer and what it means beyond the machine.
+struct Outcome {
+    response: Response,
+    lease: Option<LeaseChange>,
+    auth: Option<AuthChange>,
+}
+
+impl From<Response> for Outcome {
+    fn from(response: Response) -> Self {
+        Outcome { response, lease: None, auth: None }
+    }
 }
 
 impl Machine {
     /// A store at revision 1 with nothing in it.
     pub fn new(config: &MachineConfig) -> Machine {
-        let (leases, members, usage, cluster) = Default::default();
-        Machine::with_state(View::fresh(), leases, members, usage, cluster, 0, config)
+        let parts = Parts {
+            view: View::fresh(),
+            leases: Leases::default(),
+            members: Members::default(),
+            auth: Auth::default(),
+            cluster: Cluster::default(),
+            usage: Usage::default(),
+        };
+        Machine::with_state(parts, 0, config)
     }
 
-    pub(crate) fn with_state(
-        view: View,
-        leases: Leases,
-        members: Members,
-        usage: Usage,
-        cluster: Cluster,
-        applied_index: u64,
-        config: &MachineConfig,
-    ) -> Machine {
+    pub(crate) fn with_state(parts: Parts, applied_index: u64, config: &MachineConfig) -> Machine {
+        let Parts { view, leases, members, auth, cluster, usage } = parts;
         let events = EventLog::new(view.revision, view.compact_revision, config.event_log_bytes);
         let scavenge_from = Rev::first_of(view.compact_revision);
-        Machine { view, leases, members, usage, cluster, applied_index, events, scavenge_from }
+        Machine {
+            view,
+            leases,
+            members,
+            auth,
+            cluster,
+            usage,
+            applied_index,
+            events,
+            scavenge_from,
+        }
     }
 
     /// Applies the command at `index` of the replicated log, atomically: an error changes nothing
@@ -137,33 +176,36 @@ impl Machine {
     /// When `index` is not above [`Machine::applied_index`]: applying an entry twice would make
     /// this member differ from the others.
     pub fn apply(&mut self, index: u64, command: &Command) -> Result<Applied, ApiError> {
-        self.pass(index);
-        let applied = self.perform(command);
-        self.scavenge(SCAVENGE_PER_APPLY);
-        let (response, lease) = applied?;
-        Ok(Applied { response, revision: self.view.revision, lease })
+        self.apply_for(index, command, None)
     }
 
-    fn perform(&mut self, command: &Command) -> Result<(Response, Option<LeaseChange>), ApiError> {
-        self.cluster.alarms.check(command)?;
-        match command {
-            Command::Put(request) => self.put(request).map(Response::Put).map(without_lease),
-            Command::DeleteRange(request) => {
-                let response = self.write(|write| Ok(write.delete_range(request)));
-                response.map(Response::DeleteRange).map(without_lease)
-            }
-            Command::Txn(request) => {
-                self.write(|write| write.txn(request)).map(Response::Txn).map(without_lease)
-            }
-            Command::Compact(request) => {
-                self.compact(request).map(Response::Compact).map(without_lease)
-            }
-            Command::LeaseGrant(request) => self.lease_grant(request),
-            Command::LeaseRevoke(request) => self.lease_revoke(request),
-            Command::Member(op) => self.member(op).map(without_lease),
-            Command::Alarm(request) => Ok(without_lease(Response::Alarm(self.alarm(request)))),
-            Command::Version(request) => self.version(request).map(without_lease),
-        }
+    /// As [`Machine::apply`], on behalf of whoever `author` names. What they may do is judged here
+    /// and now, so that every member judges by the same users and roles.
+    ///
+    /// # Errors
+    /// As [`Machine::apply`]; before all others those of [`Permit`].
+    ///
+    /// # Panics
+    /// As [`Machine::apply`].
+    pub fn apply_for(
+        &mut self,
+        index: u64,
+        command: &Command,
+        author: Option<&Author>,
+    ) -> Result<Applied, ApiError> {
+        self.pass(index);
+        // As etcd: an alarm refuses before anybody asks who calls.
+        let allowed = self.cluster.alarms.check(command);
+        let allowed = allowed.and_then(|()| self.permit(author).command(command));
+        let outcome = allowed.and_then(|()| self.perform(command));
+        self.scavenge(SCAVENGE_PER_APPLY);
+        let Outcome { response, lease, auth } = outcome?;
+        Ok(Applied { response, revision: self.view.revision, lease, auth })
+    }
+
+    /// What a caller may do now; `None` is a caller without an identity.
+    pub fn permit<'a>(&'a self, author: Option<&'a Author>) -> Permit<'a> {
+        Permit::new(&self.auth, &self.leases, author)
     }
 
     /// Passes an entry of the log that holds no command.
@@ -202,6 +244,11 @@ impl Machine {
     /// Keeps consensus' record of who votes, as of the entry applied last. The same on every member.
     pub fn set_configuration(&mut self, record: bytes::Bytes) {
         self.members.set_configuration(record);
+    }
+
+    /// Users and roles.
+    pub fn auth(&self) -> &Auth {
+        &self.auth
     }
 
     /// The event log. The handle stays valid for the machine's life, and beyond it when another
@@ -250,6 +297,28 @@ impl Machine {
         batch.len() == most
     }
 
+    fn perform(&mut self, command: &Command) -> Result<Outcome, ApiError> {
+        let response = match command {
+            Command::Put(request) => Response::Put(self.put(request)?),
+            Command::DeleteRange(request) => {
+                Response::DeleteRange(self.write(|write| Ok(write.delete_range(request)))?)
+            }
+            Command::Txn(request) => Response::Txn(self.write(|write| write.txn(request))?),
+            Command::Compact(request) => Response::Compact(self.compact(request)?),
+            Command::LeaseGrant(request) => return self.lease_grant(request),
+            Command::LeaseRevoke(request) => return self.lease_revoke(request),
+            Command::Auth(command) => {
+                let auth = self.auth.apply(self.applied_index, command)?;
+                let response = Response::Auth(self.view.header());
+                return Ok(Outcome { response, lease: None, auth });
+            }
+            Command::Member(op) => self.member(op)?,
+            Command::Alarm(request) => Response::Alarm(self.alarm(request)),
+            Command::Version(request) => self.version(request)?,
+        };
+        Ok(response.into())
+    }
+
     fn put(&mut self, request: &PutRequest) -> Result<PutResponse, ApiError> {
         check_put(&self.view, &self.leases, request)?;
         self.write(|write| Ok(write.put(request)))
@@ -287,10 +356,7 @@ impl Machine {
         Ok(CompactionResponse { header: self.view.header() })
     }
 
-    fn lease_grant(
-        &mut self,
-        request: &LeaseGrantRequest,
-    ) -> Result<(Response, Option<LeaseChange>), ApiError> {
+    fn lease_grant(&mut self, request: &LeaseGrantRequest) -> Result<Outcome, ApiError> {
         self.leases.grant(request.id, request.ttl)?;
         let response = LeaseGrantResponse {
             header: self.view.header(),
@@ -298,14 +364,11 @@ impl Machine {
             ttl: request.ttl,
             error: String::new(),
         };
-        let change = LeaseChange::Granted { id: request.id, ttl_seconds: request.ttl };
-        Ok((Response::LeaseGrant(response), Some(change)))
+        let lease = LeaseChange::Granted { id: request.id, ttl_seconds: request.ttl };
+        Ok(Outcome { response: Response::LeaseGrant(response), lease: Some(lease), auth: None })
     }
 
-    fn lease_revoke(
-        &mut self,
-        request: &LeaseRevokeRequest,
-    ) -> Result<(Response, Option<LeaseChange>), ApiError> {
+    fn lease_revoke(&mut self, request: &LeaseRevokeRequest) -> Result<Outcome, ApiError> {
         let keys = self.leases.remove(request.id)?;
         self.write(|write| {
             for key in &keys {
@@ -313,8 +376,9 @@ impl Machine {
             }
             Ok(())
         })?;
-        let response = LeaseRevokeResponse { header: self.view.header() };
-        Ok((Response::LeaseRevoke(response), Some(LeaseChange::Revoked { id: request.id })))
+        let response = Response::LeaseRevoke(LeaseRevokeResponse { header: self.view.header() });
+        let lease = LeaseChange::Revoked { id: request.id };
+        Ok(Outcome { response, lease: Some(lease), auth: None })
     }
 
     fn member(&mut self, op: &MemberOp) -> Result<Response, ApiError> {
@@ -351,8 +415,4 @@ impl Machine {
             }
         }
     }
-}
-
-fn without_lease(response: Response) -> (Response, Option<LeaseChange>) {
-    (response, None)
 }

@@ -6,13 +6,14 @@
 //!         kind                          u8
 //!         body                          a protobuf message by kind
 //!
-//! stream  one header (1), any number of keys (2) and leases (3) chunks, one cluster (6) and one
-//!         members (7) chunk, one footer (4); version 1 has neither of the last two
+//! stream  one header (1), any number of keys (2) and leases (3) chunks, one chunk each with the
+//!         cluster (6), the members (7), users and roles (5), one footer (4); version 1 has none
+//!         of these three
 //! ```
 //!
 //! Only what compaction retains is written, keys in order, so two members at the same index write
 //! the same bytes. The footer repeats the totals and the hash of the history: a stream that was
-//! cut, reordered or mixed is not taken.
+//! cut, reordered or mixed is not taken. Version 1 has no users and roles.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -23,11 +24,12 @@ use prost::Message;
 use skein_store_api::pb::etcdserverpb::Member;
 use skein_store_api::pb::mvccpb::KeyValue;
 
+use crate::auth::{Auth, AuthChunk};
 use crate::cluster::{Cluster, ClusterRecord};
 use crate::history::{History, Rev, Version};
 use crate::key::Key;
 use crate::lease::Leases;
-use crate::machine::{Machine, MachineConfig};
+use crate::machine::{Machine, MachineConfig, Parts};
 use crate::members::Members;
 use crate::record;
 use crate::tree::Tree;
@@ -37,7 +39,7 @@ use crate::view::{Change, View};
 /// The format that [`Machine::snapshot`] writes. [`restore`] reads it and those before it.
 pub const SNAPSHOT_VERSION: u32 = 2;
 
-/// The first format that has a cluster and a members chunk.
+/// The first format that has chunks of cluster, members, users and roles.
 const CLUSTER_SINCE_VERSION: u32 = 2;
 
 /// A chunk is closed when it holds this many bytes of records: large enough that the checksum and
@@ -56,6 +58,7 @@ const KIND_LEASES: u8 = 3;
 const KIND_FOOTER: u8 = 4;
 const KIND_MEMBERS: u8 = 7;
 const KIND_CLUSTER: u8 = 6;
+const KIND_AUTH: u8 = 5;
 
 /// Why a snapshot cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +80,9 @@ pub enum SnapshotError {
         what: &'static str,
     },
     /// Written by a newer build.
-    #[error("snapshot has format version {found}, this build reads version {SNAPSHOT_VERSION}")]
+    #[error(
+        "snapshot has format version {found}, this build reads versions up to {SNAPSHOT_VERSION}"
+    )]
     UnknownVersion {
         /// The version found.
         found: u32,
@@ -148,6 +153,9 @@ struct Footer {
     hash: u32,
     #[prost(uint64, tag = "4")]
     members: u64,
+    /// Of users and roles; 0 in a format without them.
+    #[prost(fixed32, tag = "5")]
+    auth: u32,
 }
 
 impl Machine {
@@ -159,6 +167,7 @@ impl Machine {
             leases: self.leases.iter().map(|(id, lease)| (id, lease.granted_ttl())).collect(),
             members: self.members.clone(),
             cluster: self.cluster.clone(),
+            auth: self.auth.clone(),
             applied_index: self.applied_index,
             versions: 0,
             next: Next::Header,
@@ -174,6 +183,7 @@ pub struct SnapshotChunks {
     leases: BTreeMap<i64, i64>,
     members: Members,
     cluster: Cluster,
+    auth: Auth,
     applied_index: u64,
     versions: u64,
     next: Next,
@@ -188,6 +198,7 @@ enum Next {
     Leases(i64),
     Members,
     Cluster,
+    Auth,
     Footer,
     End,
 }
@@ -241,7 +252,7 @@ impl SnapshotChunks {
     }
 
     fn members(&mut self) -> Bytes {
-        self.next = Next::Footer;
+        self.next = Next::Auth;
         let chunk = MembersChunk {
             members: self.members.iter().collect(),
             removed: self.members.removed().collect(),
@@ -261,9 +272,15 @@ impl SnapshotChunks {
         frame(KIND_HEADER, &header)
     }
 
+    fn auth_chunk(&mut self) -> Bytes {
+        self.next = Next::Footer;
+        frame(KIND_AUTH, &self.auth.chunk())
+    }
+
     fn footer(&mut self) -> Bytes {
         self.next = Next::End;
-        frame(KIND_FOOTER, &footer(&self.view, self.versions, self.leases.len(), &self.members))
+        let totals = footer(&self.view, self.versions, self.leases.len(), &self.members);
+        frame(KIND_FOOTER, &Footer { auth: self.auth.checksum(), ..totals })
     }
 }
 
@@ -277,6 +294,7 @@ impl Iterator for SnapshotChunks {
             Next::Leases(from) => Some(self.lease_chunk(from)),
             Next::Members => Some(self.members()),
             Next::Cluster => Some(self.cluster()),
+            Next::Auth => Some(self.auth_chunk()),
             Next::Footer => Some(self.footer()),
             Next::End => None,
         }
@@ -286,7 +304,7 @@ impl Iterator for SnapshotChunks {
 fn footer(view: &View, versions: u64, leases: usize, members: &Members) -> Footer {
     // A hash of the newest revision cannot fail.
     let hash = view.hash_kv(0).map_or(0, |hash| hash.hash);
-    Footer { versions, leases: leases as u64, hash, members: members.len() as u64 }
+    Footer { versions, leases: leases as u64, hash, members: members.len() as u64, auth: 0 }
 }
 
 fn frame(kind: u8, message: &impl Message) -> Bytes {
@@ -325,6 +343,7 @@ pub fn restore(mut from: impl Read, config: &MachineConfig) -> Result<Machine, S
             KIND_LEASES => build.leases(decode(body, chunk)?, chunk)?,
             KIND_MEMBERS => build.members(decode(body, chunk)?),
             KIND_CLUSTER => build.cluster(&decode(body, chunk)?),
+            KIND_AUTH => build.auth(decode(body, chunk)?, chunk)?,
             KIND_FOOTER => return build.finish(&header, &decode(body, chunk)?, chunk, config),
             _ => return Err(SnapshotError::Damaged { chunk, what: "unknown kind of chunk" }),
         }
@@ -360,6 +379,7 @@ struct Build {
     keys: Vec<(Key, History)>,
     leases: Leases,
     members: Members,
+    auth: Option<Auth>,
     versions: u64,
     usage: Usage,
     cluster: Option<Cluster>,
@@ -405,6 +425,13 @@ impl Build {
         self.cluster = Some(Cluster::restored(record));
     }
 
+    fn auth(&mut self, record: AuthChunk, chunk: u64) -> Result<(), SnapshotError> {
+        let auth = Auth::from_chunk(record);
+        let what = "unreadable users or roles";
+        self.auth = Some(auth.ok_or(SnapshotError::Damaged { chunk, what })?);
+        Ok(())
+    }
+
     fn finish(
         mut self,
         header: &Header,
@@ -414,7 +441,9 @@ impl Build {
     ) -> Result<Machine, SnapshotError> {
         let (revision, compacted) = (header.revision, header.compact_revision);
         let view = view_of(self.keys, &mut self.leases, revision, compacted);
-        if footer(&view, self.versions, self.leases.len(), &self.members) != *expected {
+        let auth = self.auth.as_ref().map_or(0, Auth::checksum);
+        let found = footer(&view, self.versions, self.leases.len(), &self.members);
+        if (Footer { auth, ..found }) != *expected {
             return Err(SnapshotError::Damaged { chunk, what: "contents differ from the footer" });
         }
         let cluster = match self.cluster {
@@ -423,8 +452,10 @@ impl Build {
             None => return Err(SnapshotError::Damaged { chunk, what: "no cluster chunk" }),
         };
         let index = header.applied_index;
-        let Build { leases, members, usage, .. } = self;
-        Ok(Machine::with_state(view, leases, members, usage, cluster, index, config))
+        let Build { leases, members, auth, usage, .. } = self;
+        let auth = auth.unwrap_or_default();
+        let parts = Parts { view, leases, members, auth, cluster, usage };
+        Ok(Machine::with_state(parts, index, config))
     }
 }
 

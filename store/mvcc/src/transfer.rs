@@ -7,10 +7,13 @@ use prost::Message;
 use skein_store_api::ApiError;
 use skein_store_api::pb::mvccpb::KeyValue;
 
+use crate::auth::Auth;
+use crate::cluster::Cluster;
 use crate::history::{History, Rev, Version};
 use crate::key::Key;
 use crate::lease::Leases;
-use crate::machine::{Machine, MachineConfig};
+use crate::machine::{Machine, MachineConfig, Parts};
+use crate::members::Members;
 use crate::record;
 use crate::snapshot::view_of;
 use crate::usage::Usage;
@@ -180,8 +183,15 @@ impl Rebuild {
             keys.push((key, history));
         }
         let view = view_of(keys, &mut self.leases, revision, compact_revision);
-        let (members, cluster) = Default::default();
-        Ok(Machine::with_state(view, self.leases, members, usage, cluster, applied_index, config))
+        let parts = Parts {
+            view,
+            leases: self.leases,
+            members: Members::default(),
+            auth: Auth::default(),
+            cluster: Cluster::default(),
+            usage,
+        };
+        Ok(Machine::with_state(parts, applied_index, config))
     }
 }
 

@@ -62,7 +62,8 @@ impl ClusterVersion {
             | Command::LeaseRevoke(_)
             | Command::Alarm(_)
             | Command::Version(_)
-            | Command::Member(_) => ClusterVersion::OLDEST,
+            | Command::Member(_)
+            | Command::Auth(_) => ClusterVersion::OLDEST,
         }
     }
 

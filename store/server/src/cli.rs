@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser};
 use thiserror::Error;
 
+use crate::auth::{AuthConfig, OptionError, TokenConfig};
 use crate::config::{
     AutoCompaction, ClusterState, ConfigError, ListenUrl, MemberConfig, TlsConfig,
 };
@@ -84,7 +85,7 @@ pub struct Flags {
     /// Private key for https addresses, PEM.
     #[arg(long, requires = "cert_file")]
     key_file: Option<PathBuf>,
-    /// Demand client certificates issued by --trusted-ca-file.
+    /// Demand client certificates issued by --trusted-ca-file; their common names are users.
     #[arg(long, action = ArgAction::Set, default_value = "false", default_missing_value = "true",
           num_args = 0..=1, require_equals = true)]
     client_cert_auth: bool,
@@ -100,6 +101,15 @@ pub struct Flags {
     /// Newest version of TLS; the newest there is by default.
     #[arg(long, default_value = "")]
     tls_max_version: String,
+    /// Tokens of users: `simple`, or jwt,sign-method=RS256,priv-key=FILE,pub-key=FILE,ttl=10m
+    #[arg(long, default_value = "simple")]
+    auth_token: String,
+    /// Seconds for which a simple token that nobody uses is remembered.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    auth_token_ttl: u64,
+    /// Binary logarithm of the rounds by which passwords are hashed.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=31))]
+    bcrypt_cost: u32,
     /// Log entries between snapshots.
     #[arg(long, default_value_t = 10_000)]
     snapshot_count: u64,
@@ -183,6 +193,9 @@ pub enum FlagError {
         /// Why not.
         why: &'static str,
     },
+    /// Tokens that cannot be made.
+    #[error(transparent)]
+    AuthToken(#[from] OptionError),
     /// Settings that contradict each other.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -217,6 +230,7 @@ impl Flags {
         let keepalive_interval = time("grpc-keepalive-interval", &self.grpc_keepalive_interval)?;
         let keepalive_timeout = time("grpc-keepalive-timeout", &self.grpc_keepalive_timeout)?;
         check_gates(&self.feature_gates)?;
+        let auth = self.auth()?;
         let data_dir = self.data_dir.unwrap_or_else(|| format!("{}.etcd", self.name).into());
         let defaults = MemberConfig::new(self.name, data_dir);
         let quota_backend_bytes = match self.quota_backend_bytes {
@@ -261,6 +275,7 @@ impl Flags {
             keepalive_interval,
             keepalive_timeout,
             quota_backend_bytes,
+            auth,
             ..defaults
         };
         config.check()?;
@@ -274,6 +289,15 @@ impl Flags {
             Ok((name.to_owned(), url.to_owned()))
         };
         self.initial_cluster.iter().map(pair).collect()
+    }
+
+    fn auth(&self) -> Result<AuthConfig, OptionError> {
+        Ok(AuthConfig {
+            tokens: self.auth_token.parse::<TokenConfig>()?,
+            simple_token_ttl: Duration::from_secs(self.auth_token_ttl),
+            bcrypt_cost: self.bcrypt_cost,
+            client_certificates: self.client_cert_auth,
+        })
     }
 
     fn auto_compaction(&self) -> Result<AutoCompaction, FlagError> {
@@ -317,7 +341,7 @@ fn check_gates(pairs: &[String]) -> Result<(), FlagError> {
 }
 
 /// Reads a duration as Go writes it: `1h30m`, `10m`, `500ms`, `1.5s`.
-fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     let mut rest = text;
     while !rest.is_empty() {

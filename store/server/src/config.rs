@@ -8,6 +8,8 @@ use std::time::Duration;
 use skein_store_api::limits;
 use thiserror::Error;
 
+use crate::auth::AuthConfig;
+
 /// Everything a member needs to know at its start. [`MemberConfig::new`] gives etcd's defaults.
 #[derive(Clone, Debug)]
 pub struct MemberConfig {
@@ -64,6 +66,8 @@ pub struct MemberConfig {
     pub keepalive_timeout: Duration,
     /// Bytes that keys, history and leases may take; nothing for no bound.
     pub quota_backend_bytes: Option<u64>,
+    /// How callers are made out once authentication is enabled.
+    pub auth: AuthConfig,
 }
 
 /// What the first start of a member does.
@@ -139,6 +143,7 @@ impl MemberConfig {
             keepalive_interval: Duration::from_secs(2 * 60 * 60),
             keepalive_timeout: Duration::from_secs(20),
             quota_backend_bytes: Some(DEFAULT_QUOTA_BYTES),
+            auth: AuthConfig::default(),
         }
     }
 

@@ -10,11 +10,12 @@ use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::alarm_request::AlarmAction;
 use skein_store_api::pb::etcdserverpb::{AlarmMember, AlarmRequest, AlarmType, ResponseHeader};
 use skein_store_mvcc::{
-    Applied, ClusterVersion, Command, Envelope, MemberOp, Origin, Renewal, Versions,
+    Applied, Author, ClusterVersion, Command, Envelope, MemberOp, Origin, Renewal, Versions,
 };
 use skein_store_rpc::peer::LeasesRequest;
 use tokio::sync::{oneshot, watch};
 
+use crate::auth::Authenticator;
 use crate::driver::inbox::{Inbox, PeerInput};
 use crate::metrics::Metrics;
 use crate::overload::Overload;
@@ -77,17 +78,30 @@ pub(crate) struct Core {
     pub(crate) scratch_dir: PathBuf,
     pub(crate) quota: Quota,
     pub(crate) overload: Overload,
+    pub(crate) auth: Authenticator,
     /// Becomes true when the member stops; long streams end then.
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
 impl Core {
-    /// Replicates a change and waits until it is durable and applied.
+    /// Replicates a change that the member makes by itself, of what belongs to no user.
+    ///
+    /// # Errors
+    /// As [`Core::propose_for`].
+    pub(crate) async fn propose(&self, command: Command) -> Result<Applied, ApiError> {
+        self.propose_for(None, command).await
+    }
+
+    /// Replicates a change on behalf of `author` and waits until it is durable and applied.
     ///
     /// # Errors
     /// The change's own error, or why it was not taken. [`ApiError::Timeout`] leaves open whether
     /// it happens.
-    pub(crate) async fn propose(&self, command: Command) -> Result<Applied, ApiError> {
+    pub(crate) async fn propose_for(
+        &self,
+        author: Option<Author>,
+        command: Command,
+    ) -> Result<Applied, ApiError> {
         // A learner may tell its own addresses, but serves no writes.
         if self.is_learner() && !matches!(command, Command::Member(MemberOp::Publish(_))) {
             return Err(ApiError::NotSupportedForLearner);
@@ -98,7 +112,7 @@ impl Core {
         }
         match self.quota.reserve(self.state.used(), &command) {
             // Held until the change is part of what is used.
-            Ok(_reserved) => self.replicate(command).await,
+            Ok(_reserved) => self.replicate(author, command).await,
             Err(Full) => {
                 self.raise_no_space().await;
                 Err(ApiError::NoSpace)
@@ -116,13 +130,17 @@ impl Core {
         tracing::warn!(used = self.state.used(), quota = self.quota.told(), "raising NOSPACE");
         let action = AlarmAction::Activate.into();
         let request = AlarmRequest { action, member_id: member, alarm: kind.into() };
-        if let Err(error) = self.replicate(Command::Alarm(request)).await {
+        if let Err(error) = self.replicate(None, Command::Alarm(request)).await {
             tracing::warn!(%error, "cannot raise NOSPACE");
         }
     }
 
-    async fn replicate(&self, command: Command) -> Result<Applied, ApiError> {
-        let (proposal, reply, answer) = self.proposal(&command)?;
+    async fn replicate(
+        &self,
+        author: Option<Author>,
+        command: Command,
+    ) -> Result<Applied, ApiError> {
+        let (proposal, reply, answer) = self.proposal(author, &command)?;
         let term = self.state.term();
         self.inbox.propose(proposal, Some(reply))?;
         match tokio::time::timeout(self.limits.request_timeout, answer).await {
@@ -135,24 +153,27 @@ impl Core {
     }
 
     /// Replicates a change that nobody waits for; it may get lost.
-    pub(crate) fn propose_unattended(&self, command: &Command) {
-        let proposal = Proposal { sequence: 0, command: command.encode(), changes_members: false };
+    pub(crate) fn propose_unattended(&self, author: Option<Author>, command: &Command) {
+        let command = command.encode_in(&Envelope { origin: None, author });
+        let proposal = Proposal { sequence: 0, command, changes_members: false };
         let _ = self.inbox.propose(proposal, None);
     }
 
     fn proposal(
         &self,
+        author: Option<Author>,
         command: &Command,
     ) -> Result<(Proposal, oneshot::Sender<Reply>, oneshot::Receiver<Reply>), ApiError> {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         let origin = Origin { member: self.member.id, sequence };
-        // What stands around a command is not the client's, and must not make it too large.
-        let around = origin.encoded_len() + 2;
         let changes_members = matches!(
             command,
             Command::Member(MemberOp::Add(_) | MemberOp::Remove(_) | MemberOp::Promote(_))
         );
-        let command = command.encode_in(&Envelope { origin: Some(origin), author: None });
+        // What stands around a command is not the client's, and must not make it too large.
+        let around =
+            origin.encoded_len() + 2 + author.as_ref().map_or(0, |author| author.encoded_len() + 2);
+        let command = command.encode_in(&Envelope { origin: Some(origin), author });
         if command.len() - around > self.limits.max_request_bytes {
             return Err(ApiError::RequestTooLarge);
         }

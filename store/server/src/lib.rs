@@ -8,6 +8,7 @@ macro_rules! etcd_version {
 }
 
 mod app;
+mod auth;
 pub mod backup;
 pub mod cli;
 mod cluster;
@@ -34,6 +35,7 @@ pub mod snapshot_file;
 mod state;
 mod versions;
 
+pub use auth::{Algorithm, AuthConfig, JwtConfig, KeyError, OptionError, TokenConfig};
 pub use cluster::ClusterError;
 pub use config::{AutoCompaction, ClusterState, ConfigError, ListenUrl, MemberConfig, TlsConfig};
 pub use data_dir::DataDirError;

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::app::{ClientApp, MetricsApp};
+use crate::auth::{Authenticator, KeyError};
 use crate::cluster::ClusterError;
 use crate::compactor;
 use crate::config::{ConfigError, ListenUrl, MemberConfig};
@@ -56,6 +57,9 @@ pub enum StartError {
     /// A certificate cannot be used.
     #[error("TLS cannot be set up")]
     Tls(#[from] TlsError),
+    /// A key of tokens cannot be used.
+    #[error("--auth-token cannot work")]
+    Key(#[from] KeyError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -95,6 +99,7 @@ impl Member {
     /// See [`StartError`]; nothing is left running then.
     pub async fn start(config: MemberConfig) -> Result<Self, StartError> {
         config.check()?;
+        let auth = Authenticator::new(&config.auth)?;
         let acceptor = config.tls.as_ref().map(Acceptor::new).transpose()?;
         let peer_acceptor = config.peer_tls.as_ref().map(Acceptor::new).transpose()?;
         let listeners = Listeners {
@@ -111,7 +116,7 @@ impl Member {
             tokio::task::spawn_blocking(open).await
         };
         let opened = opened.map_err(|error| StartError::Thread(error.into()))??;
-        serve(opened, &config, listeners)
+        serve(opened, auth, &config, listeners)
     }
 
     /// Returns once the cluster knows this member's addresses, for which it needs a leader; or when
@@ -212,6 +217,7 @@ struct Listeners {
 
 fn serve(
     opened: Opened,
+    auth: Authenticator,
     config: &MemberConfig,
     listeners: Listeners,
 ) -> Result<Member, StartError> {
@@ -226,6 +232,7 @@ fn serve(
         peers: opened.peers,
         scratch_dir: opened.dir.snapshots(),
         sequence: AtomicU64::new(opened.incarnation),
+        auth,
         quota: Quota::new(config.quota_backend_bytes),
         overload: Overload::new(config.max_request_bytes + GRPC_OVERHEAD_BYTES),
         stopping: stopping.clone(),

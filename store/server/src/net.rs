@@ -18,11 +18,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use nix::sys::socket::{setsockopt, sockopt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::app::AnswerBody;
+use crate::auth::common_name;
 use crate::config::ListenUrl;
 use crate::overload::{Connection, STREAMS_PER_CONNECTION};
 use crate::state::ConnectionId;
@@ -78,6 +80,14 @@ pub(crate) trait App: Clone + Send + Sync + 'static {
         request: Request<Incoming>,
         connection: Connection,
     ) -> impl Future<Output = Response<AnswerBody>> + Send;
+}
+
+/// The other end of a connection; every request that comes by it carries this.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peer {
+    pub(crate) connection: ConnectionId,
+    /// Of the certificate that the client was verified by; `None` without one.
+    pub(crate) common_name: Option<Arc<str>>,
 }
 
 /// A bound address.
@@ -155,28 +165,42 @@ async fn connection<A: App>(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     keep_alive(&stream)?;
-    let id = ConnectionId::fresh();
+    let connection = ConnectionId::fresh();
+    match tls {
+        None => {
+            let peer = Peer { connection, common_name: None };
+            requests(stream, peer, http2, app, watcher).await
+        }
+        Some(tls) => {
+            let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
+            let certificates = stream.get_ref().1.peer_certificates();
+            let own = certificates.and_then(|chain| chain.first());
+            let common_name = own.map(|own| common_name(own).into());
+            let peer = Peer { connection, common_name };
+            requests(stream, peer, http2, app, watcher).await
+        }
+    }
+}
+
+/// Serves what comes by a connection whose other end is known.
+async fn requests<A: App>(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    peer: Peer,
+    http2: Http2,
+    app: A,
+    watcher: hyper_util::server::graceful::Watcher,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let budgets = app.connection();
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(id);
+        request.extensions_mut().insert(peer.clone());
         let (app, budgets) = (app.clone(), budgets.clone());
         async move { Ok::<_, Infallible>(app.answer(request, budgets).await) }
     });
     let begun = Begun::default();
     let server = http_server(http2, begun.clone());
-    match tls {
-        None => {
-            let stream = Gather::new(FirstBytes::new(stream));
-            let serving = server.serve_connection(TokioIo::new(stream.clone()), service);
-            Together::new(watcher.watch(serving.into_owned()), begun, stream).await
-        }
-        Some(tls) => {
-            let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
-            let stream = Gather::new(FirstBytes::new(stream));
-            let serving = server.serve_connection(TokioIo::new(stream.clone()), service);
-            Together::new(watcher.watch(serving.into_owned()), begun, stream).await
-        }
-    }
+    let stream = Gather::new(FirstBytes::new(stream));
+    let serving = server.serve_connection(TokioIo::new(stream.clone()), service);
+    Together::new(watcher.watch(serving.into_owned()), begun, stream).await
 }
 
 fn keep_alive(stream: &TcpStream) -> nix::Result<()> {

@@ -70,7 +70,8 @@ fn cost(command: &Command) -> u64 {
         | Command::LeaseRevoke(_)
         | Command::Alarm(_)
         | Command::Version(_)
-        | Command::Member(_) => 0,
+        | Command::Member(_)
+        | Command::Auth(_) => 0,
     }
 }
 

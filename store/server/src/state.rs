@@ -15,13 +15,14 @@ use bytes::Bytes;
 use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::LeaseRevokeRequest;
 use skein_store_mvcc::{
-    Applied, Command, CommandError, Envelope, EventLog, LeaseChange, Lessor, Machine, Origin,
-    Renewal, SnapshotChunks, View,
+    Applied, Author, Command, CommandError, Envelope, EventLog, LeaseChange, Lessor, Machine,
+    Origin, Renewal, SnapshotChunks, View,
 };
 use skein_store_raft::{ConfChangeError, Entry, Leadership, NodeStatus};
 use thiserror::Error;
 use tokio::sync::watch;
 
+use crate::auth::{Mirror, SimpleTokens};
 use crate::metrics::Metrics;
 pub use restore::RestoreError;
 pub(crate) use restore::restore;
@@ -81,6 +82,7 @@ pub(crate) struct State {
     wake: Wake,
     garbage: watch::Sender<bool>,
     leader_known: watch::Sender<bool>,
+    pub(crate) auth: Mirror,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -108,6 +110,7 @@ impl State {
         Self {
             events: machine.events().clone(),
             used: AtomicU64::new(machine.usage().bytes as u64),
+            auth: Mirror::of(machine.auth()),
             machine: RwLock::new(machine),
             lessor: Mutex::new(Lessor::new()),
             clock,
@@ -118,6 +121,12 @@ impl State {
             leader_known: watch::Sender::new(false),
             metrics,
         }
+    }
+
+    /// Simple tokens are remembered for this long without being used.
+    pub(crate) fn with_token_ttl(mut self, ttl: Duration) -> Self {
+        self.auth.tokens = SimpleTokens::new(ttl);
+        self
     }
 
     // ---- for the driver ----
@@ -132,11 +141,15 @@ impl State {
             let mut machine = self.write();
             for (entry, command) in entries.iter().zip(&commands) {
                 match command {
-                    Some((command, _)) => replies.push(machine.apply(entry.index, command)),
+                    Some((command, envelope)) => {
+                        let author = envelope.author.as_ref();
+                        replies.push(machine.apply_for(entry.index, command, author));
+                    }
                     None => machine.pass(entry.index),
                 }
             }
             self.note_used(&machine);
+            self.auth.show(machine.auth());
         }
         self.metrics.applied_in(begun.elapsed());
         let mut outcomes = Vec::with_capacity(replies.len());
@@ -173,6 +186,8 @@ impl State {
             let mut machine = self.write();
             successor.succeed(&machine);
             *machine = successor;
+            self.note_used(&machine);
+            self.auth.show(machine.auth());
         }
         self.garbage.send_replace(true);
         self.wake.wake();
@@ -219,7 +234,10 @@ impl State {
         let now = self.now_ms();
         let due = self.lessor().due(now, REVOKES_PER_TICK);
         self.metrics.leases_expired.inc_by(due.len() as u64);
-        due.into_iter().map(|id| Command::LeaseRevoke(LeaseRevokeRequest { id }).encode()).collect()
+        let author = Some(Author::member(self.auth.revision()));
+        let envelope = Envelope { origin: None, author };
+        let revoke = |id| Command::LeaseRevoke(LeaseRevokeRequest { id }).encode_in(&envelope);
+        due.into_iter().map(revoke).collect()
     }
 
     /// Frees some of what compaction left; whether there is more.
@@ -391,12 +409,18 @@ impl State {
             }
             None => {}
         }
+        if let Some(change) = &applied.auth {
+            self.auth.follow(change);
+        }
         match command {
             Command::Put(_) => drop(self.metrics.puts.inc()),
             Command::DeleteRange(_) => drop(self.metrics.deletes.inc()),
             Command::Txn(_) => drop(self.metrics.txns.inc()),
             Command::Compact(_) => drop(self.garbage.send_replace(true)),
-            Command::LeaseGrant(_) | Command::LeaseRevoke(_) | Command::Member(_) => {}
+            Command::LeaseGrant(_)
+            | Command::LeaseRevoke(_)
+            | Command::Member(_)
+            | Command::Auth(_) => {}
             Command::Alarm(_) => tracing::warn!(?command, "alarms changed"),
             Command::Version(_) => tracing::info!(?command, "versions changed"),
         }

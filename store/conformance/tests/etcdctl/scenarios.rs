@@ -11,21 +11,24 @@ pub(crate) enum Step {
     Listen(&'static str),
 }
 
+#[derive(Clone, Copy)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) steps: &'static [Step],
     /// Whether every number of the output is a measure that differs.
     pub(crate) numbers: bool,
+    /// Flags of stores of its own, for what would be in the way of other scenarios.
+    pub(crate) alone: Option<&'static [&'static str]>,
 }
 
 use Step::{Input, Listen, Run};
 
 const fn equal(name: &'static str, steps: &'static [Step]) -> Scenario {
-    Scenario { name, steps, numbers: false }
+    Scenario { name, steps, numbers: false, alone: None }
 }
 
 const fn measures(name: &'static str, steps: &'static [Step]) -> Scenario {
-    Scenario { name, steps, numbers: true }
+    Scenario { name, steps, numbers: true, alone: None }
 }
 
 pub(crate) const SCENARIOS: &[Scenario] = &[

@@ -31,7 +31,6 @@ const NO_COMPARING: Fate = Ignored("members do not compare their hashes by thems
 const ONE_PEER_CERTIFICATE: Fate = Refused(&[""], "--peer-cert-file serves both ways");
 const NO_PEER_TLS: Fate = Refused(&["", "false"], "only the authority of a peer is checked");
 const NO_BACKEND: Fate = Ignored("there is no bbolt file here");
-const NO_PASSWORDS: Fate = Ignored("there are no passwords yet");
 const ALWAYS: Fate = Ignored("this is always so");
 const OWN_SOCKETS: Fate = Ignored("the listener's own options hold");
 const TO_STDERR: Fate = Ignored("log lines go to standard error, whose reader rotates them");
@@ -126,9 +125,9 @@ pub(super) const ETCD_FLAGS: &[EtcdFlag] = &[
     ("host-whitelist", Value, Refused(&["", "*"], "names of hosts are not checked")),
     ("tls-min-version", Value, Honoured),
     ("tls-max-version", Value, Honoured),
-    ("auth-token", Value, Ignored("there are no tokens yet")),
-    ("bcrypt-cost", Value, NO_PASSWORDS),
-    ("auth-token-ttl", Value, Ignored("there are no tokens yet")),
+    ("auth-token", Value, Honoured),
+    ("bcrypt-cost", Value, Honoured),
+    ("auth-token-ttl", Value, Honoured),
     ("enable-pprof", Nothing, Ignored("there is no Go profiler here")),
     ("metrics", Value, Ignored("the same metrics are always served, without call histograms")),
     ("listen-metrics-urls", Value, Honoured),

@@ -23,6 +23,7 @@ fn defaults_are_etcds() {
     assert_eq!(config.quota_backend_bytes, Some(2 << 30));
     assert_eq!(config.auto_compaction, AutoCompaction::Off);
     assert_eq!(config.watch_progress_interval, Duration::from_secs(600));
+    assert_eq!(config.auth, AuthConfig::default());
 }
 
 #[test]
@@ -61,6 +62,9 @@ fn what_cannot_work_is_refused_by_name() {
         (&["--discovery", "http://x"], "--discovery is not offered"),
         (&["--feature-gates", "NoSuchGate=true"], "NoSuchGate"),
         (&["--grpc-keepalive-timeout", "long"], "--grpc-keepalive-timeout"),
+        (&["--auth-token", "jwt,sign-method=ES512"], "ES512 is not one of"),
+        (&["--bcrypt-cost", "32"], "--bcrypt-cost"),
+        (&["--auth-token-ttl", "0"], "--auth-token-ttl"),
         (&["--election-timeout", "200"], "--election-timeout"),
         (&["--listen-client-urls", "https://127.0.0.1:1"], "--cert-file"),
     ];

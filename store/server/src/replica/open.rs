@@ -45,6 +45,8 @@ pub struct ReplicaConfig {
     pub incarnation: u64,
     /// Added to every lease when this member becomes leader.
     pub extend_leases: Duration,
+    /// How long a simple token is remembered that nobody uses.
+    pub simple_token_ttl: Duration,
     /// The members of a new cluster, the same on all of them; none on a member that joins.
     pub founders: Vec<Member>,
     /// Go on alone with the data that is here, as if all other members had been removed: the way
@@ -114,7 +116,8 @@ impl Replica {
         let restored = Restored { hard_state, base: at, configuration, entries };
         let node = Node::new(&node_config(config), restored)?;
         let metrics = Arc::new(Metrics::new(id, ETCD_VERSION));
-        let state = Arc::new(State::new(machine, config.extend_leases, clock, metrics));
+        let state = State::new(machine, config.extend_leases, clock, metrics);
+        let state = Arc::new(state.with_token_ttl(config.simple_token_ttl));
         let dir = config.snapshot_dir.clone();
         let snapshotter = Snapshotter::new(disk, dir, owner, config.snapshot_count, base);
         tracing::info!(

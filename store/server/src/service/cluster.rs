@@ -11,6 +11,7 @@ use skein_store_rpc::etcdserverpb::cluster_server::Cluster;
 use skein_store_rpc::status;
 use tonic::{Request, Response, Status};
 
+use crate::auth::Sender;
 use crate::cluster::member_id;
 use crate::core::Core;
 
@@ -29,20 +30,16 @@ impl ClusterService {
 
     async fn add(&self, request: MemberAddRequest) -> Result<MemberAddResponse, ApiError> {
         let MemberAddRequest { peer_ur_ls, is_learner } = request;
-        if !valid_urls(&peer_ur_ls) {
-            return Err(ApiError::MemberBadUrls);
-        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let time = Some(now.as_nanos() as u64);
         let id = member_id(&peer_ur_ls, &self.core.member.cluster_token, time);
         let member = Member { id, peer_ur_ls, is_learner, ..Member::default() };
-        let op = MemberOp::Add(member.clone());
-        self.check(&op)?;
-        let members = self.change(op).await?;
+        let members = self.change(MemberOp::Add(member.clone())).await?;
         Ok(MemberAddResponse { header: self.header(), member: Some(member), members })
     }
 
     async fn change(&self, op: MemberOp) -> Result<Vec<Member>, ApiError> {
+        self.check(&op)?;
         match self.core.propose(Command::Member(op)).await?.response {
             Outcome::Members(members) => Ok(members),
             _ => Err(ApiError::Corrupt),
@@ -125,16 +122,21 @@ impl Cluster for ClusterService {
         &self,
         request: Request<MemberAddRequest>,
     ) -> Result<Response<MemberAddResponse>, Status> {
-        self.add(request.into_inner()).await.map(Response::new).map_err(status)
+        let (sender, request) = Sender::of(request);
+        if !valid_urls(&request.peer_ur_ls) {
+            return Err(status(ApiError::MemberBadUrls));
+        }
+        self.core.admin(&sender).await.map_err(status)?;
+        self.add(request).await.map(Response::new).map_err(status)
     }
 
     async fn member_remove(
         &self,
         request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
-        let op = MemberOp::Remove(request.get_ref().id);
-        self.check(&op).map_err(status)?;
-        let members = self.change(op).await.map_err(status)?;
+        let (sender, request) = Sender::of(request);
+        self.core.admin(&sender).await.map_err(status)?;
+        let members = self.change(MemberOp::Remove(request.id)).await.map_err(status)?;
         Ok(Response::new(MemberRemoveResponse { header: self.header(), members }))
     }
 
@@ -142,12 +144,12 @@ impl Cluster for ClusterService {
         &self,
         request: Request<MemberUpdateRequest>,
     ) -> Result<Response<MemberUpdateResponse>, Status> {
-        let MemberUpdateRequest { id, peer_ur_ls } = request.into_inner();
+        let (sender, MemberUpdateRequest { id, peer_ur_ls }) = Sender::of(request);
         if !valid_urls(&peer_ur_ls) {
             return Err(status(ApiError::MemberBadUrls));
         }
+        self.core.admin(&sender).await.map_err(status)?;
         let op = MemberOp::Move(Member { id, peer_ur_ls, ..Member::default() });
-        self.check(&op).map_err(status)?;
         let members = self.change(op).await.map_err(status)?;
         Ok(Response::new(MemberUpdateResponse { header: self.header(), members }))
     }
@@ -156,9 +158,11 @@ impl Cluster for ClusterService {
         &self,
         request: Request<MemberListRequest>,
     ) -> Result<Response<MemberListResponse>, Status> {
-        if request.get_ref().linearizable {
+        let (sender, request) = Sender::of(request);
+        if request.linearizable {
             self.core.linearizable().await.map_err(status)?;
         }
+        self.core.identified(&sender).await.map_err(status)?;
         let members = self.core.state.glance(|machine| machine.members().iter().collect());
         Ok(Response::new(MemberListResponse { header: self.header(), members }))
     }
@@ -167,9 +171,9 @@ impl Cluster for ClusterService {
         &self,
         request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
-        let op = MemberOp::Promote(request.get_ref().id);
-        self.check(&op).map_err(status)?;
-        let members = self.change(op).await.map_err(status)?;
+        let (sender, request) = Sender::of(request);
+        self.core.admin(&sender).await.map_err(status)?;
+        let members = self.change(MemberOp::Promote(request.id)).await.map_err(status)?;
         Ok(Response::new(MemberPromoteResponse { header: self.header(), members }))
     }
 }

@@ -7,12 +7,12 @@ use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::request_op::Request as Op;
 use skein_store_api::pb::etcdserverpb::{DeleteRangeRequest, PutRequest};
 use skein_store_api::pb::v3electionpb::*;
-use skein_store_rpc::status;
 use skein_store_rpc::v3electionpb::election_server::Election;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::queue;
+use super::queue::{Held, Line, status};
+use crate::auth::Sender;
 use crate::core::{Core, stopped};
 use crate::state::ConnectionId;
 
@@ -46,9 +46,10 @@ impl Election for ElectionService {
         &self,
         request: Request<CampaignRequest>,
     ) -> Result<Response<CampaignResponse>, Status> {
-        let CampaignRequest { name, lease, value } = request.into_inner();
-        let waited = queue::wait_in_line(&self.core, &name, lease, value).await;
-        let (place, header) = waited.map_err(status)?;
+        let (sender, CampaignRequest { name, lease, value }) = Sender::of(request);
+        let author = self.core.author(&sender).await.map_err(status)?;
+        let line = Line { core: &self.core, name: &name, author };
+        let (place, header) = line.wait(lease, value).await.map_err(status)?;
         let leader =
             LeaderKey { name, key: place.key, rev: place.create_revision, lease: place.lease };
         Ok(Response::new(CampaignResponse { header: Some(header), leader: Some(leader) }))
@@ -58,10 +59,12 @@ impl Election for ElectionService {
         &self,
         request: Request<ProclaimRequest>,
     ) -> Result<Response<ProclaimResponse>, Status> {
-        let ProclaimRequest { leader, value } = request.into_inner();
+        let (sender, ProclaimRequest { leader, value }) = Sender::of(request);
         let LeaderKey { key, rev, lease, .. } = leader_key(leader)?;
         let put = PutRequest { key: key.clone(), value, lease, ..Default::default() };
-        let answer = queue::change_if_held(&self.core, &key, rev, Op::RequestPut(put)).await;
+        let author = self.core.author(&sender).await.map_err(status)?;
+        let held = Held { key: &key, create_revision: rev };
+        let answer = held.change(&self.core, author, Op::RequestPut(put)).await;
         let mut answer = answer.map_err(status)?;
         if !answer.succeeded {
             return Err(Status::unknown(NOT_LEADER));
@@ -74,9 +77,11 @@ impl Election for ElectionService {
         &self,
         request: Request<LeaderRequest>,
     ) -> Result<Response<LeaderResponse>, Status> {
+        let (sender, LeaderRequest { name }) = Sender::of(request);
         self.core.linearizable().await.map_err(status)?;
-        let front = queue::front(&self.core, &request.get_ref().name).map_err(status)?;
-        let (kv, _) = front.ok_or_else(|| Status::unknown(NO_LEADER))?;
+        let author = self.core.author(&sender).await.map_err(status)?;
+        let line = Line { core: &self.core, name: &name, author };
+        let (kv, _) = line.front().map_err(status)?.ok_or_else(|| Status::unknown(NO_LEADER))?;
         Ok(Response::new(LeaderResponse { header: self.core.header(), kv: Some(kv) }))
     }
 
@@ -86,7 +91,7 @@ impl Election for ElectionService {
         &self,
         request: Request<LeaderRequest>,
     ) -> Result<Response<Proclaimed>, Status> {
-        let name = request.into_inner().name;
+        let (sender, LeaderRequest { name }) = Sender::of(request);
         let core = Arc::clone(&self.core);
         let mut stopping = core.stopping.clone();
         let stream = async_stream::stream! {
@@ -95,7 +100,10 @@ impl Election for ElectionService {
             loop {
                 // Before looking, so that no change between looking and sleeping is missed.
                 let moved = sleeper.moved();
-                match queue::front(&core, &name) {
+                let front = core.author(&sender).await.and_then(|author| {
+                    Line { core: &core, name: &name, author }.front()
+                });
+                match front {
                     Err(error) => {
                         yield Err(status(error));
                         return;
@@ -123,10 +131,12 @@ impl Election for ElectionService {
         &self,
         request: Request<ResignRequest>,
     ) -> Result<Response<ResignResponse>, Status> {
-        let LeaderKey { key, rev, .. } = leader_key(request.into_inner().leader)?;
+        let (sender, ResignRequest { leader }) = Sender::of(request);
+        let LeaderKey { key, rev, .. } = leader_key(leader)?;
         let delete = DeleteRangeRequest { key: key.clone(), ..Default::default() };
-        let change = Op::RequestDeleteRange(delete);
-        let answer = queue::change_if_held(&self.core, &key, rev, change).await;
+        let author = self.core.author(&sender).await.map_err(status)?;
+        let held = Held { key: &key, create_revision: rev };
+        let answer = held.change(&self.core, author, Op::RequestDeleteRange(delete)).await;
         let mut header = answer.map_err(status)?.header;
         self.core.fill(&mut header);
         Ok(Response::new(ResignResponse { header }))

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use prost::Message;
 use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::*;
-use skein_store_mvcc::{Command, Response as Outcome, check};
+use skein_store_mvcc::{Author, Command, Permit, Response as Outcome, check};
 use skein_store_rpc::etcdserverpb::kv_server::Kv;
 use skein_store_rpc::status;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use crate::app::{KeptBytes, too_much};
+use crate::auth::Sender;
 use crate::core::Core;
 
 /// Records that are collected on the spot; a range that may hold more moves to a thread that may
@@ -35,12 +36,35 @@ impl KvService {
         Self { core }
     }
 
-    async fn read(&self, request: RangeRequest) -> Result<RangeResponse, ApiError> {
+    async fn read(
+        &self,
+        sender: &Sender,
+        request: RangeRequest,
+    ) -> Result<RangeResponse, ApiError> {
         check::range(&request)?;
+        let author = self.reader(sender, &request).await?;
+        let response = self.answer(request).await?;
+        self.core.still_permitted(author.as_ref())?;
+        Ok(response)
+    }
+
+    /// Waits until the range may be read here, and tells by whom.
+    async fn reader(
+        &self,
+        sender: &Sender,
+        request: &RangeRequest,
+    ) -> Result<Option<Author>, ApiError> {
         self.core.metrics.ranges.inc();
         if !request.serializable {
             self.core.linearizable().await?;
         }
+        let author = self.core.author(sender).await?;
+        let judge = |permit: &Permit<'_>| permit.read(&request.key, &request.range_end);
+        self.core.permitted(author.as_ref(), judge)?;
+        Ok(author)
+    }
+
+    async fn answer(&self, request: RangeRequest) -> Result<RangeResponse, ApiError> {
         let state = &self.core.state;
         let newest_count = request.count_only && request.revision == 0;
         if request.range_end.is_empty() || newest_count {
@@ -65,10 +89,15 @@ impl KvService {
         read.await.unwrap_or(Err(ApiError::Stopped))
     }
 
-    async fn change_txn(&self, request: TxnRequest) -> Result<TxnResponse, ApiError> {
+    async fn change_txn(
+        &self,
+        sender: &Sender,
+        request: TxnRequest,
+    ) -> Result<TxnResponse, ApiError> {
         check::txn(&request, self.core.limits.max_txn_ops)?;
         if !skein_store_mvcc::is_read_only(&request) {
-            return match self.core.propose(Command::Txn(request)).await?.response {
+            let author = self.core.author(sender).await?;
+            return match self.core.propose_for(author, Command::Txn(request)).await?.response {
                 Outcome::Txn(response) => Ok(response),
                 _ => Err(ApiError::Corrupt),
             };
@@ -77,12 +106,21 @@ impl KvService {
         if !skein_store_mvcc::is_serializable(&request) {
             self.core.linearizable().await?;
         }
-        self.core.state.view().txn(&request)
+        let author = self.core.author(sender).await?;
+        self.core.permitted(author.as_ref(), |permit| permit.txn(&request))?;
+        let response = self.core.state.view().txn(&request)?;
+        self.core.still_permitted(author.as_ref())?;
+        Ok(response)
     }
 
-    async fn change_put(&self, request: PutRequest) -> Result<PutResponse, ApiError> {
+    async fn change_put(
+        &self,
+        sender: &Sender,
+        request: PutRequest,
+    ) -> Result<PutResponse, ApiError> {
         check::put(&request)?;
-        match self.core.propose(Command::Put(request)).await?.response {
+        let author = self.core.author(sender).await?;
+        match self.core.propose_for(author, Command::Put(request)).await?.response {
             Outcome::Put(response) => Ok(response),
             _ => Err(ApiError::Corrupt),
         }
@@ -90,10 +128,12 @@ impl KvService {
 
     async fn change_delete(
         &self,
+        sender: &Sender,
         request: DeleteRangeRequest,
     ) -> Result<DeleteRangeResponse, ApiError> {
         check::delete_range(&request)?;
-        match self.core.propose(Command::DeleteRange(request)).await?.response {
+        let author = self.core.author(sender).await?;
+        match self.core.propose_for(author, Command::DeleteRange(request)).await?.response {
             Outcome::DeleteRange(response) => Ok(response),
             _ => Err(ApiError::Corrupt),
         }
@@ -101,10 +141,12 @@ impl KvService {
 
     async fn change_compact(
         &self,
+        sender: &Sender,
         request: CompactionRequest,
     ) -> Result<CompactionResponse, ApiError> {
+        let author = self.core.admin(sender).await?;
         let physical = request.physical;
-        let outcome = self.core.propose(Command::Compact(request)).await?;
+        let outcome = self.core.propose_for(author, Command::Compact(request)).await?;
         if physical {
             self.core.state.scavenged().await;
         }
@@ -126,7 +168,8 @@ impl Kv for KvService {
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<RangeResponse>, Status> {
-        let mut response = self.read(request.into_inner()).await.map_err(status)?;
+        let (sender, request) = Sender::of(request);
+        let mut response = self.read(&sender, request).await.map_err(status)?;
         self.core.fill(&mut response.header);
         if response.kvs.len() <= RECORDS_UNCOUNTED {
             return Ok(Response::new(response));
@@ -142,12 +185,9 @@ impl Kv for KvService {
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<Pieces>, Status> {
-        let request = request.into_inner();
+        let (sender, request) = Sender::of(request);
         check::range_stream(&request).map_err(status)?;
-        self.core.metrics.ranges.inc();
-        if !request.serializable {
-            self.core.linearizable().await.map_err(status)?;
-        }
+        self.reader(&sender, &request).await.map_err(status)?;
         let view = self.core.state.view();
         let pieces = view.range_stream(request, STREAM_PIECE_BYTES).map_err(status)?;
         let core = Arc::clone(&self.core);
@@ -161,7 +201,8 @@ impl Kv for KvService {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
-        let mut response = self.change_put(request.into_inner()).await.map_err(status)?;
+        let (sender, request) = Sender::of(request);
+        let mut response = self.change_put(&sender, request).await.map_err(status)?;
         self.core.fill(&mut response.header);
         Ok(Response::new(response))
     }
@@ -170,13 +211,15 @@ impl Kv for KvService {
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
-        let mut response = self.change_delete(request.into_inner()).await.map_err(status)?;
+        let (sender, request) = Sender::of(request);
+        let mut response = self.change_delete(&sender, request).await.map_err(status)?;
         self.core.fill(&mut response.header);
         Ok(Response::new(response))
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
-        let mut response = self.change_txn(request.into_inner()).await.map_err(status)?;
+        let (sender, request) = Sender::of(request);
+        let mut response = self.change_txn(&sender, request).await.map_err(status)?;
         self.core.fill(&mut response.header);
         Ok(Response::new(response))
     }
@@ -185,7 +228,8 @@ impl Kv for KvService {
         &self,
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
-        let mut response = self.change_compact(request.into_inner()).await.map_err(status)?;
+        let (sender, request) = Sender::of(request);
+        let mut response = self.change_compact(&sender, request).await.map_err(status)?;
         self.core.fill(&mut response.header);
         Ok(Response::new(response))
     }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use rand::Rng;
 use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::*;
-use skein_store_mvcc::{Command, Response as Outcome, check};
+use skein_store_mvcc::{Author, Command, Response as Outcome, check};
 use skein_store_rpc::etcdserverpb::lease_server::Lease;
 use skein_store_rpc::status;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::auth::Sender;
 use crate::core::{Core, REQUIRE_LEADER};
 
 pub(crate) struct LeaseService {
@@ -23,18 +24,48 @@ impl LeaseService {
         Self { core }
     }
 
-    async fn revoke(&self, request: LeaseRevokeRequest) -> Result<LeaseRevokeResponse, ApiError> {
-        match self.core.propose(Command::LeaseRevoke(request)).await?.response {
+    async fn revoke(
+        &self,
+        sender: &Sender,
+        request: LeaseRevokeRequest,
+    ) -> Result<LeaseRevokeResponse, ApiError> {
+        let author = self.core.identified(sender).await?;
+        match self.core.propose_for(author, Command::LeaseRevoke(request)).await?.response {
             Outcome::LeaseRevoke(response) => Ok(response),
             _ => Err(ApiError::Corrupt),
         }
+    }
+
+    /// That a lease exists anyone identified may know; its keys are for who may read them.
+    async fn told(
+        &self,
+        sender: &Sender,
+        request: LeaseTimeToLiveRequest,
+    ) -> Result<LeaseTimeToLiveResponse, ApiError> {
+        self.core.linearizable().await?;
+        let author = self.core.identified(sender).await?;
+        if !request.keys {
+            return self.time_to_live(request).await;
+        }
+        self.core.permitted(author.as_ref(), |permit| permit.lease_read(request.id))?;
+        let response = self.time_to_live(request).await?;
+        self.core.still_permitted(author.as_ref())?;
+        Ok(response)
+    }
+
+    async fn leases(&self, sender: &Sender) -> Result<Vec<LeaseStatus>, ApiError> {
+        let author = self.core.author(sender).await?;
+        self.core.permitted(author.as_ref(), |permit| permit.leases_read())?;
+        Ok(self
+            .core
+            .state
+            .glance(|machine| machine.leases().iter().map(|(id, _)| LeaseStatus { id }).collect()))
     }
 
     async fn time_to_live(
         &self,
         request: LeaseTimeToLiveRequest,
     ) -> Result<LeaseTimeToLiveResponse, ApiError> {
-        self.core.linearizable().await?;
         let state = &self.core.state;
         let header = self.core.header();
         let found = state.glance(|machine| {
@@ -55,6 +86,7 @@ impl LeaseService {
 /// Grants a lease, choosing its id when none is asked for.
 pub(super) async fn grant(
     core: &Core,
+    author: Option<Author>,
     mut request: LeaseGrantRequest,
 ) -> Result<LeaseGrantResponse, ApiError> {
     check::lease_grant(&mut request, core.limits.min_lease_ttl)?;
@@ -64,7 +96,7 @@ pub(super) async fn grant(
             // Positive, so that it reads the same as a signed and an unsigned number.
             request.id = rand::rng().random_range(1..=i64::MAX);
         }
-        let outcome = core.propose(Command::LeaseGrant(request)).await;
+        let outcome = core.propose_for(author.clone(), Command::LeaseGrant(request)).await;
         return match outcome {
             Err(ApiError::LeaseExists) if chosen => continue,
             Err(error) => Err(error),
@@ -80,9 +112,15 @@ pub(super) async fn grant(
 /// renewal came after.
 async fn keep_alive(
     core: &Core,
+    sender: &Sender,
     request: LeaseKeepAliveRequest,
 ) -> Result<LeaseKeepAliveResponse, ApiError> {
     let header = core.header();
+    let author = core.author(sender).await?;
+    core.permitted(author.as_ref(), |permit| {
+        permit.identified()?;
+        permit.lease_write(request.id)
+    })?;
     let ttl = core.lease_seconds(request.id, true).await?;
     Ok(LeaseKeepAliveResponse { header, id: request.id, ttl })
 }
@@ -98,7 +136,9 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseGrantRequest>,
     ) -> Result<Response<LeaseGrantResponse>, Status> {
-        let mut response = grant(&self.core, request.into_inner()).await.map_err(status)?;
+        let (sender, request) = Sender::of(request);
+        let author = self.core.identified(&sender).await.map_err(status)?;
+        let mut response = grant(&self.core, author, request).await.map_err(status)?;
         self.core.fill(&mut response.header);
         Ok(Response::new(response))
     }
@@ -107,7 +147,8 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
-        let mut response = self.revoke(request.into_inner()).await.map_err(status)?;
+        let (sender, request) = Sender::of(request);
+        let mut response = self.revoke(&sender, request).await.map_err(status)?;
         self.core.fill(&mut response.header);
         Ok(Response::new(response))
     }
@@ -117,7 +158,7 @@ impl Lease for LeaseService {
         request: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Result<Response<KeepAlives>, Status> {
         let requires_leader = request.metadata().contains_key(REQUIRE_LEADER);
-        let mut requests = request.into_inner();
+        let (sender, mut requests) = Sender::of(request);
         let core = Arc::clone(&self.core);
         let answers = async_stream::stream! {
             let ended = core.ended(requires_leader);
@@ -132,7 +173,9 @@ impl Lease for LeaseService {
                     request = requests.next() => request,
                 };
                 match request {
-                    Some(Ok(request)) => yield keep_alive(&core, request).await.map_err(status),
+                    Some(Ok(request)) => {
+                        yield keep_alive(&core, &sender, request).await.map_err(status);
+                    }
                     // The client is done, or gone.
                     Some(Err(_)) | None => return,
                 }
@@ -145,18 +188,16 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
-        self.time_to_live(request.into_inner()).await.map(Response::new).map_err(status)
+        let (sender, request) = Sender::of(request);
+        self.told(&sender, request).await.map(Response::new).map_err(status)
     }
 
     async fn lease_leases(
         &self,
-        _: Request<LeaseLeasesRequest>,
+        request: Request<LeaseLeasesRequest>,
     ) -> Result<Response<LeaseLeasesResponse>, Status> {
         let header = self.core.header();
-        let leases = self
-            .core
-            .state
-            .glance(|machine| machine.leases().iter().map(|(id, _)| LeaseStatus { id }).collect());
+        let leases = self.leases(&Sender::of(request).0).await.map_err(status)?;
         Ok(Response::new(LeaseLeasesResponse { header, leases }))
     }
 }

@@ -9,11 +9,11 @@ use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::DeleteRangeRequest;
 use skein_store_api::pb::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
 use skein_store_mvcc::{Command, Response as Outcome};
-use skein_store_rpc::status;
 use skein_store_rpc::v3lockpb::lock_server::Lock;
 use tonic::{Request, Response, Status};
 
-use super::queue;
+use super::queue::{Line, status};
+use crate::auth::Sender;
 use crate::core::Core;
 
 pub(crate) struct LockService {
@@ -25,10 +25,15 @@ impl LockService {
         Self { core }
     }
 
-    async fn release(&self, request: UnlockRequest) -> Result<UnlockResponse, ApiError> {
+    async fn release(
+        &self,
+        sender: &Sender,
+        request: UnlockRequest,
+    ) -> Result<UnlockResponse, ApiError> {
         let delete = DeleteRangeRequest { key: request.key, ..Default::default() };
         skein_store_mvcc::check::delete_range(&delete)?;
-        match self.core.propose(Command::DeleteRange(delete)).await?.response {
+        let author = self.core.author(sender).await?;
+        match self.core.propose_for(author, Command::DeleteRange(delete)).await?.response {
             Outcome::DeleteRange(answer) => Ok(UnlockResponse { header: answer.header }),
             _ => Err(ApiError::Corrupt),
         }
@@ -38,8 +43,10 @@ impl LockService {
 #[tonic::async_trait]
 impl Lock for LockService {
     async fn lock(&self, request: Request<LockRequest>) -> Result<Response<LockResponse>, Status> {
-        let LockRequest { name, lease } = request.into_inner();
-        let waited = queue::wait_in_line(&self.core, &name, lease, bytes::Bytes::new()).await;
+        let (sender, LockRequest { name, lease }) = Sender::of(request);
+        let author = self.core.author(&sender).await.map_err(status)?;
+        let line = Line { core: &self.core, author, name: &name };
+        let waited = line.wait(lease, bytes::Bytes::new()).await;
         let (place, header) = waited.map_err(status)?;
         Ok(Response::new(LockResponse { header: Some(header), key: place.key }))
     }
@@ -48,7 +55,8 @@ impl Lock for LockService {
         &self,
         request: Request<UnlockRequest>,
     ) -> Result<Response<UnlockResponse>, Status> {
-        let mut response = self.release(request.into_inner()).await.map_err(status)?;
+        let (sender, request) = Sender::of(request);
+        let mut response = self.release(&sender, request).await.map_err(status)?;
         self.core.fill(&mut response.header);
         Ok(Response::new(response))
     }

@@ -16,6 +16,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use crate::ETCD_VERSION;
+use crate::auth::Sender;
 use crate::backup;
 use crate::core::Core;
 
@@ -95,12 +96,22 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<AlarmRequest>,
     ) -> Result<Response<AlarmResponse>, Status> {
-        let mut response = self.alarms(*request.get_ref()).await.map_err(status)?;
+        let (sender, request) = Sender::of(request);
+        let judged = match request.action() {
+            AlarmAction::Get => self.core.identified(&sender).await.map(drop),
+            _ => self.core.admin(&sender).await.map(drop),
+        };
+        judged.map_err(status)?;
+        let mut response = self.alarms(request).await.map_err(status)?;
         self.core.fill(&mut response.header);
         Ok(Response::new(response))
     }
 
-    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        self.core.identified(&Sender::of(request).0).await.map_err(status)?;
         let position = self.core.state.position();
         let bytes = self.core.state.used() as i64;
         let versions = self.core.versions();
@@ -131,12 +142,14 @@ impl Maintenance for MaintenanceService {
     /// There is nothing to defragment: freed memory is free at once.
     async fn defragment(
         &self,
-        _: Request<DefragmentRequest>,
+        request: Request<DefragmentRequest>,
     ) -> Result<Response<DefragmentResponse>, Status> {
+        self.core.admin(&Sender::of(request).0).await.map_err(status)?;
         Ok(Response::new(DefragmentResponse { header: self.core.header() }))
     }
 
-    async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+    async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        self.core.admin(&Sender::of(request).0).await.map_err(status)?;
         let found = self.at_leisure(|core| core.state.view().hash_kv(0)).await?;
         Ok(Response::new(HashResponse { header: self.core.header(), hash: found.hash }))
     }
@@ -145,7 +158,8 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<HashKvRequest>,
     ) -> Result<Response<HashKvResponse>, Status> {
-        let revision = request.get_ref().revision;
+        let (sender, HashKvRequest { revision }) = Sender::of(request);
+        self.core.admin(&sender).await.map_err(status)?;
         let found = self.at_leisure(move |core| core.state.view().hash_kv(revision)).await?;
         Ok(Response::new(HashKvResponse {
             header: self.core.header(),
@@ -157,8 +171,9 @@ impl Maintenance for MaintenanceService {
 
     async fn snapshot(
         &self,
-        _: Request<SnapshotRequest>,
+        request: Request<SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
+        self.core.admin(&Sender::of(request).0).await.map_err(status)?;
         let place = self.snapshots.place().await.ok_or_else(|| status(ApiError::Stopped))?;
         let (core, snapshots) = (Arc::clone(&self.core), Arc::clone(&self.snapshots));
         let written = tokio::task::spawn_blocking(move || snapshots.write(&core, place)).await;
@@ -174,7 +189,9 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderResponse>, Status> {
-        self.core.move_leader(request.get_ref().target_id).await.map_err(status)?;
+        let (sender, request) = Sender::of(request);
+        self.core.admin(&sender).await.map_err(status)?;
+        self.core.move_leader(request.target_id).await.map_err(status)?;
         Ok(Response::new(MoveLeaderResponse { header: self.core.header() }))
     }
 
@@ -182,7 +199,9 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<DowngradeRequest>,
     ) -> Result<Response<DowngradeResponse>, Status> {
-        self.change_version(request.get_ref()).await.map_err(status)?;
+        let (sender, request) = Sender::of(request);
+        self.core.admin(&sender).await.map_err(status)?;
+        self.change_version(&request).await.map_err(status)?;
         let version = self.core.versions().cluster.short();
         Ok(Response::new(DowngradeResponse { header: self.core.header(), version }))
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use skein_store_api::ApiError;
+use skein_store_api::error::Code;
 use skein_store_api::pb::etcdserverpb::range_request::{SortOrder, SortTarget};
 use skein_store_api::pb::etcdserverpb::request_op::Request;
 use skein_store_api::pb::etcdserverpb::response_op::Response;
@@ -16,7 +17,8 @@ use skein_store_api::pb::etcdserverpb::{
 };
 use skein_store_api::pb::mvccpb::KeyValue;
 use skein_store_api::wire::{key_value, prefix_end};
-use skein_store_mvcc::{Command, Response as Outcome};
+use skein_store_mvcc::{Author, Command, Response as Outcome};
+use tonic::Status;
 
 use super::lease;
 use crate::core::{Core, stopped};
@@ -25,6 +27,15 @@ use crate::state::ConnectionId;
 /// Time to live of the lease that is granted to who brings none, in seconds; as etcd.
 const SESSION_TTL_SECONDS: i64 = 60;
 
+/// The status of an error. etcd serves locks and elections through a client of its own, whose
+/// errors keep their text and lose their code; only that trying again may help is worth keeping.
+pub(super) fn status(error: ApiError) -> Status {
+    match error.code() {
+        Code::Unavailable => skein_store_rpc::status(error),
+        _ => Status::unknown(error.message()),
+    }
+}
+
 /// A place in line.
 pub(super) struct Place {
     pub(super) key: Bytes,
@@ -32,80 +43,113 @@ pub(super) struct Place {
     pub(super) lease: i64,
 }
 
-/// Lines up under `name` and waits to be in front. Giving up (dropping the future) leaves the line.
-///
-/// # Errors
-/// [`ApiError::LeaseNotFound`] when the lease is unknown or ends while waiting, and what changes
-/// answer.
-pub(super) async fn wait_in_line(
-    core: &Arc<Core>,
-    name: &Bytes,
-    lease: i64,
-    value: Bytes,
-) -> Result<(Place, ResponseHeader), ApiError> {
-    let lease = match lease {
-        0 => {
-            let request = LeaseGrantRequest { ttl: SESSION_TTL_SECONDS, id: 0 };
-            lease::grant(core, request).await?.id
+/// Those who wait under a name, as whoever asks sees and changes them.
+pub(super) struct Line<'a> {
+    pub(super) core: &'a Arc<Core>,
+    pub(super) name: &'a Bytes,
+    pub(super) author: Option<Author>,
+}
+
+impl Line<'_> {
+    /// Lines up and waits to be in front. Giving up (dropping the future) leaves the line.
+    ///
+    /// # Errors
+    /// [`ApiError::LeaseNotFound`] when the lease is unknown or ends while waiting, and what
+    /// changes answer.
+    pub(super) async fn wait(
+        &self,
+        lease: i64,
+        value: Bytes,
+    ) -> Result<(Place, ResponseHeader), ApiError> {
+        let core = self.core;
+        let lease = match lease {
+            0 => {
+                core.permitted(self.author.as_ref(), |permit| permit.identified())?;
+                let request = LeaseGrantRequest { ttl: SESSION_TTL_SECONDS, id: 0 };
+                lease::grant(core, self.author.clone(), request).await?.id
+            }
+            lease => lease,
+        };
+        self.visible()?;
+        let key = Bytes::from([self.name, format!("/{lease:x}").as_bytes()].concat());
+        let create_revision = self.line_up(&key, lease, value).await?;
+        let mut leave = Leave { core, key: Some(key.clone()) };
+        wait_for_front(core, self.name, &key, create_revision).await?;
+        leave.key = None;
+        let header = core.header_at(core.state.revision());
+        Ok((Place { key, create_revision, lease }, header))
+    }
+
+    /// Who is in front.
+    ///
+    /// # Errors
+    /// The caller may not see the line.
+    pub(super) fn front(&self) -> Result<Option<(Bytes, KeyValue)>, ApiError> {
+        self.visible()?;
+        let request = RangeRequest {
+            sort_order: SortOrder::Ascend.into(),
+            sort_target: SortTarget::Create.into(),
+            limit: 1,
+            ..line(self.name)
+        };
+        let found = self.core.state.view().range(&request)?.kvs.into_iter().next();
+        found.map(|record| Ok((record.clone(), decode(&record)?))).transpose()
+    }
+
+    /// Whether the caller may see who waits.
+    fn visible(&self) -> Result<(), ApiError> {
+        self.core.permitted(self.author.as_ref(), |permit| {
+            let RangeRequest { key, range_end, .. } = line(self.name);
+            permit.read(&key, &range_end)
+        })
+    }
+
+    /// Creates the key, or finds it from an earlier attempt with the same lease.
+    async fn line_up(&self, key: &Bytes, lease: i64, value: Bytes) -> Result<i64, ApiError> {
+        let put =
+            PutRequest { key: key.clone(), value: value.clone(), lease, ..Default::default() };
+        let get = RangeRequest { key: key.clone(), ..Default::default() };
+        let txn = TxnRequest {
+            compare: vec![created_at(key, 0)],
+            success: vec![RequestOp { request: Some(Request::RequestPut(put.clone())) }],
+            failure: vec![RequestOp { request: Some(Request::RequestRange(get)) }],
+        };
+        let answer = propose(self.core, self.author.clone(), txn).await?;
+        if answer.succeeded {
+            return Ok(answer.header.map_or(0, |header| header.revision));
         }
-        lease => lease,
-    };
-    let key = Bytes::from([name, format!("/{lease:x}").as_bytes()].concat());
-    let create_revision = line_up(core, &key, lease, value).await?;
-    let mut leave = Leave { core, key: Some(key.clone()) };
-    wait_for_front(core, name, &key, create_revision).await?;
-    leave.key = None;
-    let header = core.header_at(core.state.revision());
-    Ok((Place { key, create_revision, lease }, header))
-}
-
-/// Who is in front under `name`.
-pub(super) fn front(core: &Core, name: &Bytes) -> Result<Option<(Bytes, KeyValue)>, ApiError> {
-    let request = RangeRequest {
-        sort_order: SortOrder::Ascend.into(),
-        sort_target: SortTarget::Create.into(),
-        limit: 1,
-        ..line(name)
-    };
-    let found = core.state.view().range(&request)?.kvs.into_iter().next();
-    found.map(|record| Ok((record.clone(), decode(&record)?))).transpose()
-}
-
-/// Changes `key` if it is still the one created at `create_revision`; whether it was.
-pub(super) async fn change_if_held(
-    core: &Core,
-    key: &Bytes,
-    create_revision: i64,
-    change: Request,
-) -> Result<TxnResponse, ApiError> {
-    let txn = TxnRequest {
-        compare: vec![created_at(key, create_revision)],
-        success: vec![RequestOp { request: Some(change) }],
-        failure: Vec::new(),
-    };
-    propose(core, txn).await
-}
-
-/// Creates the key, or finds it from an earlier attempt with the same lease.
-async fn line_up(core: &Core, key: &Bytes, lease: i64, value: Bytes) -> Result<i64, ApiError> {
-    let put = PutRequest { key: key.clone(), value: value.clone(), lease, ..Default::default() };
-    let get = RangeRequest { key: key.clone(), ..Default::default() };
-    let txn = TxnRequest {
-        compare: vec![created_at(key, 0)],
-        success: vec![RequestOp { request: Some(Request::RequestPut(put.clone())) }],
-        failure: vec![RequestOp { request: Some(Request::RequestRange(get)) }],
-    };
-    let answer = propose(core, txn).await?;
-    if answer.succeeded {
-        return Ok(answer.header.map_or(0, |header| header.revision));
+        let found = answer.responses.into_iter().next().and_then(|op| op.response);
+        let Some(Response::ResponseRange(found)) = found else { return Err(ApiError::Corrupt) };
+        let found = decode(found.kvs.first().ok_or(ApiError::Corrupt)?)?;
+        if found.value != value {
+            let held = Held { key, create_revision: found.create_revision };
+            held.change(self.core, self.author.clone(), Request::RequestPut(put)).await?;
+        }
+        Ok(found.create_revision)
     }
-    let found = answer.responses.into_iter().next().and_then(|op| op.response);
-    let Some(Response::ResponseRange(found)) = found else { return Err(ApiError::Corrupt) };
-    let found = decode(found.kvs.first().ok_or(ApiError::Corrupt)?)?;
-    if found.value != value {
-        change_if_held(core, key, found.create_revision, Request::RequestPut(put)).await?;
+}
+
+/// A key as it was created once.
+pub(super) struct Held<'a> {
+    pub(super) key: &'a Bytes,
+    pub(super) create_revision: i64,
+}
+
+impl Held<'_> {
+    /// Changes the key if it is still the one created then; whether it was.
+    pub(super) async fn change(
+        &self,
+        core: &Core,
+        author: Option<Author>,
+        change: Request,
+    ) -> Result<TxnResponse, ApiError> {
+        let txn = TxnRequest {
+            compare: vec![created_at(self.key, self.create_revision)],
+            success: vec![RequestOp { request: Some(change) }],
+            failure: Vec::new(),
+        };
+        propose(core, author, txn).await
     }
-    Ok(found.create_revision)
 }
 
 async fn wait_for_front(
@@ -149,8 +193,11 @@ impl Drop for Leave<'_> {
     fn drop(&mut self) {
         if let Some(key) = self.key.take() {
             let delete = DeleteRangeRequest { key, ..Default::default() };
-            // If it is not taken, the key goes with its lease.
-            self.core.propose_unattended(&Command::DeleteRange(delete));
+            // The key was made on behalf of this request alone: taking it back needs no
+            // permission that its caller may have lost meanwhile. If it is not taken, the key goes
+            // with its lease.
+            let author = Some(Author::member(self.core.state.auth.revision()));
+            self.core.propose_unattended(author, &Command::DeleteRange(delete));
         }
     }
 }
@@ -175,8 +222,12 @@ fn decode(record: &Bytes) -> Result<KeyValue, ApiError> {
     key_value(record).map_err(|_| ApiError::Corrupt)
 }
 
-async fn propose(core: &Core, txn: TxnRequest) -> Result<TxnResponse, ApiError> {
-    match core.propose(Command::Txn(txn)).await?.response {
+async fn propose(
+    core: &Core,
+    author: Option<Author>,
+    txn: TxnRequest,
+) -> Result<TxnResponse, ApiError> {
+    match core.propose_for(author, Command::Txn(txn)).await?.response {
         Outcome::Txn(response) => Ok(response),
         _ => Err(ApiError::Corrupt),
     }

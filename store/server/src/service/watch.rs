@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
+use skein_store_api::ApiError;
 use skein_store_api::limits::GRPC_OVERHEAD_BYTES;
+use skein_store_api::pb::etcdserverpb::watch_request::RequestUnion;
 use skein_store_api::pb::etcdserverpb::{ResponseHeader, WatchRequest, WatchResponse};
 use skein_store_mvcc::{EventLog, View};
 use skein_store_rpc::etcdserverpb::watch_server::Watch;
@@ -20,10 +22,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::auth::Sender;
 use crate::core::{Core, REQUIRE_LEADER};
 use crate::metrics::Metrics;
 use crate::overload::Budget;
-use crate::state::ConnectionId;
 use session::{Session, Source};
 
 /// Progress notifications are spread over this part of their interval, so that streams that began
@@ -55,10 +57,9 @@ impl Watch for WatchService {
         &self,
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Frames>, Status> {
-        let connection = request.extensions().get().copied().unwrap_or_default();
         let requires_leader = request.metadata().contains_key(REQUIRE_LEADER);
-        let core = Arc::clone(&self.core);
-        let frames = frames(core, connection, requires_leader, request.into_inner());
+        let (sender, requests) = Sender::of(request);
+        let frames = frames(Arc::clone(&self.core), sender, requires_leader, requests);
         Ok(Response::new(Box::pin(frames)))
     }
 }
@@ -88,7 +89,7 @@ impl Source for Arc<Core> {
 /// The shell around a [`Session`]: waits for requests, for the revision to move, for time.
 fn frames(
     core: Arc<Core>,
-    connection: ConnectionId,
+    sender: Sender,
     requires_leader: bool,
     mut requests: Streaming<WatchRequest>,
 ) -> impl Stream<Item = Result<WatchResponse, Status>> {
@@ -96,10 +97,11 @@ fn frames(
         let ending = Arc::clone(&core);
         let ended = ending.ended(requires_leader);
         tokio::pin!(ended);
+        let connection = sender.peer().map(|peer| peer.connection).unwrap_or_default();
         let sleeper = core.state.sleeper(connection);
         let mut progress = progress_timer(core.limits.watch_progress_interval);
         let frame_limit = core.limits.max_request_bytes + GRPC_OVERHEAD_BYTES;
-        let mut session = Session::new(core, frame_limit);
+        let mut session = Session::new(Arc::clone(&core), frame_limit);
         // Turns until anything but the log is looked at.
         let mut unheard = TURNS_UNHEARD_MAX;
         loop {
@@ -127,7 +129,10 @@ fn frames(
                     return;
                 }
                 request = requests.next() => match request {
-                    Some(Ok(request)) => session.request(request),
+                    Some(Ok(request)) => {
+                        let permitted = permitted(&core, &sender, &request).await;
+                        session.request(request, permitted);
+                    }
                     // The client is done, or gone.
                     Some(Err(_)) | None => return,
                 },
@@ -137,6 +142,15 @@ fn frames(
             unheard = TURNS_UNHEARD_MAX;
         }
     }
+}
+
+/// Whether the caller may watch what a request asks for. As in etcd this is judged when the watch
+/// begins; a permission that is taken away later ends no watch.
+async fn permitted(core: &Core, sender: &Sender, request: &WatchRequest) -> Result<(), ApiError> {
+    let Some(RequestUnion::CreateRequest(create)) = &request.request_union else { return Ok(()) };
+    let author = core.author(sender).await?;
+    let key: &[u8] = if create.key.is_empty() { b"\0" } else { &create.key };
+    core.permitted(author.as_ref(), |permit| permit.read(key, &create.range_end))
 }
 
 fn progress_timer(interval: Duration) -> tokio::time::Interval {

@@ -78,10 +78,10 @@ impl<S: Source> Session<S> {
         self.outbox.pop_front()
     }
 
-    /// Takes in one request.
-    pub(super) fn request(&mut self, request: WatchRequest) {
+    /// Takes in one request. `permitted` says whether its sender may watch what it asks for.
+    pub(super) fn request(&mut self, request: WatchRequest, permitted: Result<(), ApiError>) {
         match request.request_union {
-            Some(RequestUnion::CreateRequest(create)) => self.create(create),
+            Some(RequestUnion::CreateRequest(create)) => self.create(create, permitted),
             Some(RequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id),
             Some(RequestUnion::ProgressRequest(_)) => self.progress_asked = true,
             None => {}
@@ -121,8 +121,8 @@ impl<S: Source> Session<S> {
         }
     }
 
-    fn create(&mut self, request: WatchCreateRequest) {
-        let id = match self.admit(&request) {
+    fn create(&mut self, request: WatchCreateRequest, permitted: Result<(), ApiError>) {
+        let id = match self.admit(&request, permitted) {
             Ok(id) => id,
             Err(reason) => return self.refuse(reason),
         };
@@ -161,10 +161,15 @@ impl<S: Source> Session<S> {
     }
 
     /// The id of a new watcher, or why there will be none.
-    fn admit(&mut self, request: &WatchCreateRequest) -> Result<i64, &'static str> {
+    fn admit(
+        &mut self,
+        request: &WatchCreateRequest,
+        permitted: Result<(), ApiError>,
+    ) -> Result<i64, &'static str> {
         if request.start_revision < 0 {
             return Err(cancel_reason::COMPACTED);
         }
+        permitted.map_err(cancel_reason::of_refusal)?;
         if KeyRange::of_watch(&request.key, &request.range_end).is_empty() {
             return Err(cancel_reason::EMPTY_WATCH_RANGE);
         }

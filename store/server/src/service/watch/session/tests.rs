@@ -72,7 +72,7 @@ fn all_keys() -> WatchCreateRequest {
 }
 
 fn ask(session: &mut Session<&World>, request: RequestUnion) {
-    session.request(WatchRequest { request_union: Some(request) });
+    session.request(WatchRequest { request_union: Some(request) }, Ok(()));
 }
 
 fn create(session: &mut Session<&World>, request: WatchCreateRequest) {
