@@ -116,6 +116,7 @@ impl ClientError {
                 Self::LeaseNotFound { what }
             }
             Some(Code::PermissionDenied | Code::Unauthenticated) => Self::Denied { what, reason },
+            Some(Code::InvalidArgument) if is_about_login(&reason) => Self::Denied { what, reason },
             Some(code) if !is_transient(code, &reason) => Self::Refused { what, reason },
             Some(_) | None => Self::Unavailable { what, reason, maybe_applied: !never_sent(error) },
         }
@@ -125,6 +126,25 @@ impl ClientError {
 /// Whether another try, perhaps at another endpoint, may succeed.
 pub(crate) fn is_worth_retrying(error: &etcd_client::Error) -> bool {
     answered(error).is_none_or(|code| is_transient(code, &reason(error)))
+}
+
+/// Whether the store refused because of who we say we are, in words that it gives no code of their own.
+fn is_about_login(reason: &str) -> bool {
+    ["authentication failed", "user name is empty", "revision of auth store is old"]
+        .iter()
+        .any(|words| reason.contains(words))
+}
+
+/// Whether a new login may help: the token has run out, is older than the last change of users and roles,
+/// or was not needed when we connected. The request was refused before it did anything.
+pub(crate) fn wants_login(error: &etcd_client::Error) -> bool {
+    let words = ["invalid auth token", "user name is empty", "revision of auth store is old"];
+    answered(error).is_some() && words.iter().any(|words| reason(error).contains(words))
+}
+
+/// Whether the store says that it knows no users, so that we cannot log in and need not.
+pub(crate) fn needs_no_login(error: &etcd_client::Error) -> bool {
+    answered(error).is_some() && reason(error).contains("authentication is not enabled")
 }
 
 /// Whether the request certainly did not reach a server: the connection itself was refused.

@@ -20,6 +20,10 @@ use crate::txn::{Txn, TxnOutcome};
 const PAGE_KEYS: i64 = 1_000;
 /// Times a read of several pages starts over because its revision was compacted away meanwhile.
 const LIST_ATTEMPTS: usize = 5;
+/// The first attempt of a read gets one part in so many of the request timeout, each further one twice as
+/// much, so that a member that is frozen or cut off does not use up all the time, and a read that needs
+/// long still gets half of it.
+const READ_PATIENCE: u32 = 4;
 
 /// What was read, and at which revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +47,15 @@ pub struct RangeRequest {
     pub count_only: bool,
     /// Let the member answer from what it has, possibly behind the others.
     pub serializable: bool,
+}
+
+impl RangeRequest {
+    pub(crate) fn options(&self) -> etcd::GetOptions {
+        let options = etcd::GetOptions::new().with_revision(self.revision).with_limit(self.limit);
+        let options = if self.keys_only { options.with_keys_only() } else { options };
+        let options = if self.count_only { options.with_count_only() } else { options };
+        if self.serializable { options.with_serializable() } else { options }
+    }
 }
 
 /// The answer to one range request.
@@ -157,23 +170,14 @@ impl Session {
 
     /// Reads a range by one request.
     pub async fn page(&self, range: &KeyRange, request: RangeRequest) -> Result<Page, ClientError> {
-        let mut options = etcd::GetOptions::new()
-            .with_range(range.end())
-            .with_revision(request.revision)
-            .with_limit(request.limit);
-        options = if request.keys_only { options.with_keys_only() } else { options };
-        options = if request.count_only { options.with_count_only() } else { options };
-        options = if request.serializable { options.with_serializable() } else { options };
-        let mut response = self
+        let options = request.options().with_range(range.end());
+        let response = self
             .call("read", Effect::Read, |connection| {
                 let options = options.clone();
                 async move { connection.kv().get(range.start(), Some(options)).await }
             })
             .await?;
-        let (cluster_id, revision) = convert::header(response.header());
-        let (count, more) = (response.count(), response.more());
-        let entries = response.take_kvs().into_iter().map(convert::entry).collect();
-        Ok(Page { cluster_id, revision, entries, count, more })
+        Ok(convert::page(response))
     }
 
     /// Writes a key; with a lease it dies with that. Returns the revision of the write.
@@ -225,14 +229,28 @@ impl Session {
 
     /// Drops history before a revision.
     pub async fn compact(&self, revision: i64) -> Result<(), ClientError> {
-        self.call("compact", Effect::Write, |connection| async move {
-            connection.kv().compact(revision, None).await
+        self.compact_with(revision, etcd::CompactionOptions::new()).await
+    }
+
+    /// Drops history before a revision; returns once the member in use has removed it from its disk.
+    pub async fn compact_physically(&self, revision: i64) -> Result<(), ClientError> {
+        self.compact_with(revision, etcd::CompactionOptions::new().with_physical()).await
+    }
+
+    async fn compact_with(
+        &self,
+        revision: i64,
+        options: etcd::CompactionOptions,
+    ) -> Result<(), ClientError> {
+        self.call("compact", Effect::Write, |connection| {
+            let options = options.clone();
+            async move { connection.kv().compact(revision, Some(options)).await }
         })
         .await
         .map(|_| ())
     }
 
-    pub(crate) fn connector(&self) -> &Connector {
+    pub(crate) fn connector(&self) -> &Arc<Connector> {
         &self.connector
     }
 
@@ -259,9 +277,14 @@ impl Session {
         Fut: Future<Output = Result<T, etcd::Error>>,
     {
         let deadline = Instant::now() + self.connector.config().request_timeout;
+        let mut patience = self.connector.config().request_timeout / READ_PATIENCE;
         let mut backoff = self.backoff();
         loop {
-            let failure = match self.attempt(what, deadline, &request).await {
+            let until = match effect {
+                Effect::Read => deadline.min(Instant::now() + patience),
+                Effect::Write => deadline,
+            };
+            let failure = match self.attempt(what, until, &request).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -270,34 +293,44 @@ impl Session {
             if !failure.is_transient() || !harmless || Instant::now() + wait >= deadline {
                 return Err(failure);
             }
+            patience *= 2;
             tokio::time::sleep(wait).await;
         }
     }
 
+    /// Runs one request, after a new login again if the store wants one.
     async fn attempt<T, F, Fut>(
         &self,
         what: &'static str,
-        deadline: Instant,
+        until: Instant,
         request: &F,
     ) -> Result<T, ClientError>
     where
         F: Fn(Arc<Connection>) -> Fut,
         Fut: Future<Output = Result<T, etcd::Error>>,
     {
-        let connection = self.connector.get(what).await?;
-        match tokio::time::timeout_at(deadline, request(Arc::clone(&connection))).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(failure)) => {
-                if error::is_worth_retrying(&failure) {
-                    self.connector.failed(&connection);
+        let begun = Instant::now();
+        let mut may_log_in = self.connector.config().user.is_some();
+        loop {
+            let connection = self.connector.get(what).await?;
+            match tokio::time::timeout_at(until, request(Arc::clone(&connection))).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(failure)) if may_log_in && error::wants_login(&failure) => {
+                    may_log_in = false;
+                    self.connector.discard(&connection);
                 }
-                Err(ClientError::from_etcd(what, &failure))
-            }
-            Err(_) => {
-                self.connector.failed(&connection);
-                let waited = self.connector.config().request_timeout.as_millis();
-                let reason = format!("{}: no answer within {waited} ms", connection.endpoint);
-                Err(ClientError::Unavailable { what, reason, maybe_applied: true })
+                Ok(Err(failure)) => {
+                    if error::is_worth_retrying(&failure) {
+                        self.connector.failed(&connection);
+                    }
+                    return Err(ClientError::from_etcd(what, &failure));
+                }
+                Err(_) => {
+                    self.connector.failed(&connection);
+                    let waited = begun.elapsed().as_millis();
+                    let reason = format!("{}: no answer within {waited} ms", connection.endpoint);
+                    return Err(ClientError::Unavailable { what, reason, maybe_applied: true });
+                }
             }
         }
     }
