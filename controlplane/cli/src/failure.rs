@@ -11,8 +11,8 @@ const FAILED: u8 = 1;
 /// What was asked for is not there.
 pub(crate) const NOT_FOUND: u8 = 3;
 /// The store cannot be reached.
-const UNREACHABLE: u8 = 4;
-/// `status --check` found problems.
+pub(crate) const UNREACHABLE: u8 = 4;
+/// What was checked is not well: `status --check`, `endpoint`, `defrag`, `check`, `diff`.
 pub(crate) const PROBLEMS: u8 = 5;
 
 /// An answer that is not an error of the store but of the question.

@@ -7,7 +7,7 @@ use etcd_client as etcd;
 use crate::connection::Connection;
 use crate::convert;
 use crate::error::ClientError;
-use crate::session::{Effect, RangeRequest, Session};
+use crate::session::{Effect, Session};
 
 /// What each endpoint answered, in the order of the configuration.
 pub type ByEndpoint<T> = Vec<(String, Result<T, ClientError>)>;
@@ -196,21 +196,6 @@ impl Session {
         })
         .await?;
         Ok(status.member_id)
-    }
-
-    /// Reads from one endpoint and no other.
-    pub async fn page_from(
-        &self,
-        endpoint: &str,
-        range: &skein_store_schema::KeyRange,
-        request: RangeRequest,
-    ) -> Result<crate::Page, ClientError> {
-        self.ask(endpoint, "read", &async |connection: &Connection| {
-            let options = request.options().with_range(range.end());
-            connection.kv().get(range.start(), Some(options)).await
-        })
-        .await
-        .map(convert::page)
     }
 
     async fn ask_each<T>(

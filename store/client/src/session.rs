@@ -113,6 +113,20 @@ impl Session {
         Ok(self.connector.get("connect").await?.endpoint.clone())
     }
 
+    /// The endpoints of the configuration.
+    pub fn endpoints(&self) -> &[String] {
+        &self.connector.config().endpoints
+    }
+
+    /// A session like this one with one endpoint alone.
+    ///
+    /// # Errors
+    /// [`ClientError::Config`] when the endpoint cannot work.
+    pub fn with_endpoint(&self, endpoint: &str) -> Result<Self, ClientError> {
+        let endpoints = vec![endpoint.to_owned()];
+        Self::new(SessionConfig { endpoints, ..self.connector.config().clone() })
+    }
+
     /// Cluster id and revision of the store, linearizable.
     pub async fn header(&self) -> Result<(u64, i64), ClientError> {
         self.header_at(vec![0]).await
