@@ -1,21 +1,28 @@
 //! `skeinctl` against a real etcd.
 
+#[path = "support/skeinctl.rs"]
+mod skeinctl;
+
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use skein_store_client::testing::StoreProcess;
 use skein_store_client::{Session, SessionConfig};
 use skein_store_schema::kinds::agent_status::{AgentStatus, AgentStatusKey};
 use skein_store_schema::{Key, StoreKey, StoreValue};
+use skeinctl::Skeinctl;
 
 struct Lab {
     store: StoreProcess,
+    skeinctl: Skeinctl,
 }
 
 impl Lab {
     fn new() -> Self {
-        Self { store: StoreProcess::etcd().unwrap() }
+        let store = StoreProcess::etcd().unwrap();
+        let skeinctl = Skeinctl::to(&[store.endpoint()]);
+        Self { store, skeinctl }
     }
 
     /// A store that holds the schema's examples: one small cluster that fits together.
@@ -31,33 +38,13 @@ impl Lab {
         session.put(key.encode(), status.encode(), None).await.unwrap();
         lab
     }
+}
 
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_skeinctl"));
-        command.env("SKEINCTL_ENDPOINTS", self.store.endpoint()).args(args);
-        command
-    }
+impl std::ops::Deref for Lab {
+    type Target = Skeinctl;
 
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {errors}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        let args = [&["-o", "json"], args].concat();
-        serde_json::from_str(&self.ok(&args)).unwrap()
-    }
-
-    /// Runs what must fail; returns its exit code and what it said.
-    fn fails(&self, args: &[&str]) -> (i32, String) {
-        let output = self.run(args);
-        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    fn deref(&self) -> &Skeinctl {
+        &self.skeinctl
     }
 }
 
