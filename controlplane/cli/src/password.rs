@@ -34,9 +34,10 @@ pub(crate) fn ask(prompt: &str) -> anyhow::Result<String> {
     if !io::stdin().is_terminal() {
         return line();
     }
+    // Before the prompt: what is typed as soon as it shows must not be seen, nor thrown away.
+    let silence = Silence::begin().context("cannot turn the terminal's echo off")?;
     eprint!("{prompt}");
     io::stderr().flush()?;
-    let silence = Silence::begin().context("cannot turn the terminal's echo off")?;
     let password = line();
     drop(silence);
     eprintln!();

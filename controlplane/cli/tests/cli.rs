@@ -3,7 +3,7 @@
 #[path = "support/skeinctl.rs"]
 mod skeinctl;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -228,6 +228,37 @@ async fn history_is_followed_from_a_revision() {
     session.compact(now).await.unwrap();
     let (code, said) = lab.fails(&["watch", "test/a", "--rev", &first]);
     assert_eq!((code, said.contains("has been compacted")), (1, true), "{said}");
+}
+
+/// Reads until what was read ends with these words.
+fn read_to(source: &mut impl Read, words: &str) {
+    let (mut read, mut byte) = (Vec::new(), [0]);
+    while !read.ends_with(words.as_bytes()) {
+        source.read_exact(&mut byte).unwrap();
+        read.push(byte[0]);
+    }
+}
+
+#[test]
+fn a_password_is_asked_twice_and_not_shown() {
+    let lab = Lab::new();
+    let nix::pty::OpenptyResult { master, slave } = nix::pty::openpty(None, None).unwrap();
+    let mut terminal = std::fs::File::from(master);
+    let mut command = lab.command(&["user", "add", "asked"]);
+    let mut child = command.stdin(slave).stderr(Stdio::piped()).spawn().unwrap();
+    // Ours are the only other ends of the terminal: without them it ends with the child.
+    drop(command);
+    let mut said = child.stderr.take().unwrap();
+    for prompt in ["New password of asked: ", "The same again, of asked: "] {
+        read_to(&mut said, prompt);
+        terminal.write_all(b"typed in secret\n").unwrap();
+    }
+    assert!(child.wait().unwrap().success());
+    let mut shown = Vec::new();
+    // A terminal whose other end has gone reports an error once all was read.
+    let _ = terminal.read_to_end(&mut shown);
+    assert!(!String::from_utf8_lossy(&shown).contains("secret"), "{shown:?}");
+    assert!(lab.ok(&["user", "list"]).contains("asked"));
 }
 
 #[test]

@@ -138,7 +138,10 @@ fn members_are_added_promoted_updated_and_removed() {
     let cluster = text(&added["initial_cluster"]);
     assert!(cluster.contains(&format!("{name}={url}")) && cluster.matches('=').count() == 4);
     let (code, said) = lab.all.fails(&["member", "add", "again", "--peer-urls", &url]);
-    assert!(code == 1 && said.contains("member \"again\"") && said.contains("exists"), "{said}");
+    assert!(
+        code == 1 && said.contains("member \"again\"") && said.contains("already exist"),
+        "{said}"
+    );
 
     lab.cluster[3].start().unwrap();
     let listed = |lab: &Lab| lab.all.ok(&["member", "list"]);
@@ -290,11 +293,7 @@ fn the_member_whose_data_differs_is_named() {
     lab.all.ok(&["put", "k/007", "a value to be forged"]);
     let (at, id) = lab.follower();
     lab.cluster[at].stop().unwrap();
-    assert!(forge(
-        &lab.cluster[at],
-        b"a value to be forged",
-        b"a value that's false"
-    ));
+    assert!(forge(&lab.cluster[at], b"a value to be forged", b"a value that's false"));
     lab.cluster[at].start().unwrap();
     lab.eventually("it is back", || lab.all.run(&["endpoint", "health"]).status.success());
     let output = lab.one(0).run(&["check", "data"]);

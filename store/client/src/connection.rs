@@ -157,8 +157,10 @@ impl Connector {
     }
 
     /// Puts another connection in use and tells those who hold on to the former.
-    pub(crate) fn move_to(&self, connection: Connection) {
-        let id = connection.id;
+    pub(crate) fn move_to(&self, mut connection: Connection) {
+        // A new id, since others may have connected while this one was tried.
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        connection.id = id;
         self.current.store(Some(Arc::new(connection)));
         self.moved.send_replace(id);
     }

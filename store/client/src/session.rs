@@ -275,6 +275,8 @@ impl Session {
             .with_min_delay(min)
             .with_max_delay(max)
             .with_jitter()
+            // Without a seed, and without its feature for `std`, the crate jitters all clients alike.
+            .with_jitter_seed(rand::random())
             .without_max_times()
             .build()
     }
@@ -347,5 +349,23 @@ impl Session {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_within_their_bounds_and_differ_between_sessions() {
+        let mut config = SessionConfig::new(["127.0.0.1:1"]);
+        config.reconnect = (Duration::from_millis(10), Duration::from_millis(100));
+        let (min, max) = config.reconnect;
+        let waits = |session: Session| session.backoff().take(8).collect::<Vec<_>>();
+        let first = waits(Session::new(config.clone()).unwrap());
+        assert!((min..2 * min).contains(&first[0]), "{first:?}");
+        assert!(first.iter().all(|wait| (min..=2 * max).contains(wait)), "{first:?}");
+        assert!(first[7] >= max, "{first:?}");
+        assert_ne!(first, waits(Session::new(config).unwrap()));
     }
 }
