@@ -32,7 +32,11 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("skeinctl: {error:#}");
     let code = match error.downcast_ref::<ClientError>().map(ClientError::kind) {
         Some(ErrorKind::Unavailable) => {
-            eprintln!("skeinctl: is the store up? Name it by --endpoints or SKEINCTL_ENDPOINTS");
+            // What a member says for itself needs no guess.
+            if !format!("{error:#}").contains("etcdserver: ") {
+                let where_from = "Name it by --endpoints or SKEINCTL_ENDPOINTS";
+                eprintln!("skeinctl: is the store up? {where_from}");
+            }
             UNREACHABLE
         }
         Some(ErrorKind::NotFound) => NOT_FOUND,

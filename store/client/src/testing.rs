@@ -35,23 +35,35 @@ fn free_port() -> io::Result<u16> {
 /// The program of the environment variable that names another store, so that the same tests judge it too.
 const PROGRAM_VARIABLE: &str = "SKEIN_TEST_STORE";
 
-/// Real etcd: the one built from `chaos-tests/peers`, else the system's; or whatever `SKEIN_TEST_STORE`
-/// names.
+/// What `SKEIN_TEST_STORE` names, else real etcd.
 ///
 /// # Errors
-/// When there is neither: such a test must fail, not pass unseen.
+/// When there is no such program: such a test must fail, not pass unseen.
 pub fn etcd_program() -> io::Result<PathBuf> {
+    let Some(chosen) = std::env::var_os(PROGRAM_VARIABLE).map(PathBuf::from) else {
+        return real_etcd_program();
+    };
+    match chosen.is_file() {
+        true => Ok(chosen),
+        false => {
+            let text = format!("{PROGRAM_VARIABLE}={}: no such file", chosen.display());
+            Err(io::Error::new(io::ErrorKind::NotFound, text))
+        }
+    }
+}
+
+/// Real etcd: the one built from `chaos-tests/peers`, else the system's.
+///
+/// # Errors
+/// When there is neither.
+pub fn real_etcd_program() -> io::Result<PathBuf> {
     let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers/etcd");
     let on_path = std::env::var_os("PATH").into_iter().flat_map(|path| {
         std::env::split_paths(&path).map(|folder| folder.join("etcd")).collect::<Vec<_>>()
     });
-    let chosen = std::env::var_os(PROGRAM_VARIABLE).map(PathBuf::from);
-    chosen.into_iter().chain([peers]).chain(on_path).find(|program| program.is_file()).ok_or_else(
-        || {
-            let text = "no etcd: run chaos-tests/peers/build.sh or install etcd-server";
-            io::Error::new(io::ErrorKind::NotFound, text)
-        },
-    )
+    let found = [peers].into_iter().chain(on_path).find(|program| program.is_file());
+    let text = "no etcd: run chaos-tests/peers/build.sh or install etcd-server";
+    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, text))
 }
 
 /// Files with which a store serves TLS and demands client certificates.
