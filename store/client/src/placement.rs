@@ -100,7 +100,8 @@ async fn learn_members(connector: Weak<Connector>) {
     loop {
         let Some(strong) = connector.upgrade() else { return };
         let Some(interval) = strong.config().member_refresh else { return };
-        if let Some(connection) = strong.current() {
+        // Also finds out that the member in use has gone while nobody else asks.
+        if let Ok(connection) = strong.get("list members").await {
             learn_from(&strong, &connection).await;
         }
         drop(strong);
@@ -114,6 +115,7 @@ async fn learn_from(connector: &Arc<Connector>, connection: &Connection) {
     let asked = tokio::time::timeout(config.request_timeout, cluster.member_list()).await;
     let Ok(Ok(list)) = asked else {
         tracing::debug!(endpoint = %connection.endpoint, "no member list");
+        connector.failed(connection);
         return;
     };
     // Learners refuse linearizable reads, so no session belongs to one.

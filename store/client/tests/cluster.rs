@@ -90,6 +90,9 @@ impl Follower {
     }
 }
 
+/// Acknowledged writes in a history that is worth judging.
+const WRITES_MIN: usize = 200;
+
 /// Writes without pause to `w/` until told to stop, through sessions of its own. A write of unknown fate is
 /// not repeated: the history says whether it happened.
 struct Writer {
@@ -103,7 +106,7 @@ impl Writer {
         let task = tokio::spawn(async move {
             let mut acknowledged = 0;
             for n in 0_u64.. {
-                if *stopped.borrow_and_update() {
+                if *stopped.borrow_and_update() && acknowledged >= WRITES_MIN {
                     break;
                 }
                 let (a, b) = (format!("w/{}", n % 7), format!("w/x{}", n % 3));
@@ -166,9 +169,6 @@ async fn told_is_history(
     follower.follow(&mut watch, |follower| follower.in_sync > 0).await;
     let from = follower.in_sync + 1;
     let writer = Writer::start(session(cluster).await);
-    let disturbed = async {
-        disturb(cluster).await;
-    };
     let (stop, mut stopped) = tokio::sync::oneshot::channel();
     let following = async {
         loop {
@@ -180,12 +180,19 @@ async fn told_is_history(
     };
     tokio::join!(
         async {
-            disturbed.await;
+            disturb(cluster).await;
             stop.send(()).unwrap();
         },
         following
     );
-    let acknowledged = writer.stop().await;
+    // What is written after the disturbance belongs to the history as well.
+    let stopping = tokio::spawn(writer.stop());
+    while !stopping.is_finished() {
+        if let Ok(event) = tokio::time::timeout(Duration::from_millis(50), watch.next()).await {
+            follower.apply(event.unwrap());
+        }
+    }
+    let acknowledged = stopping.await.unwrap();
     let judge = session(cluster).await;
     let last = judge.put("w/last", "1", None).await.unwrap();
     follower.follow(&mut watch, |follower| follower.told.last().is_some_and(|t| t.0 >= last)).await;
@@ -193,7 +200,7 @@ async fn told_is_history(
     assert!(told.is_sorted_by_key(|(revision, _)| *revision), "told out of order");
     told.sort();
     let history = history(&judge, from, last).await;
-    assert!(history.len() > 100 && acknowledged > 100, "too little was written to judge");
+    assert!(history.len() >= acknowledged && acknowledged >= WRITES_MIN, "too little to judge");
     assert_eq!(told, history);
     assert_eq!((follower.lists, follower.resets.len()), (1, 0));
     follower
