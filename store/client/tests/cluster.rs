@@ -19,6 +19,17 @@ fn config(cluster: &StoreCluster) -> SessionConfig {
     config
 }
 
+/// Three members, each of which serves: a session that connects before would have to leave its home at once.
+async fn three(flags: &[&str]) -> StoreCluster {
+    let cluster = StoreCluster::with_flags(flags).unwrap();
+    for endpoint in cluster.endpoints() {
+        let mut config = config(&cluster);
+        config.endpoints = vec![endpoint];
+        Session::connect(config).await.unwrap();
+    }
+    cluster
+}
+
 async fn session(cluster: &StoreCluster) -> Session {
     Session::connect(config(cluster)).await.unwrap()
 }
@@ -208,7 +219,7 @@ async fn told_is_history(
 
 #[tokio::test]
 async fn the_death_of_the_connected_member_is_passed_over() {
-    let mut cluster = StoreCluster::three().unwrap();
+    let mut cluster = three(&[]).await;
     let session = session(&cluster).await;
     session.put("a", "1", None).await.unwrap();
     let left = session.endpoint().await.unwrap();
@@ -224,7 +235,7 @@ async fn the_death_of_the_connected_member_is_passed_over() {
 
 #[tokio::test]
 async fn a_frozen_member_does_not_use_up_the_time_of_a_read() {
-    let mut cluster = StoreCluster::three().unwrap();
+    let mut cluster = three(&[]).await;
     let mut config = config(&cluster);
     config.request_timeout = Duration::from_secs(16);
     let session = Session::connect(config).await.unwrap();
@@ -239,7 +250,7 @@ async fn a_frozen_member_does_not_use_up_the_time_of_a_read() {
 
 #[tokio::test]
 async fn no_event_is_lost_or_repeated_when_the_watched_member_dies() {
-    let mut cluster = StoreCluster::three().unwrap();
+    let mut cluster = three(&[]).await;
     let watcher = session(&cluster).await;
     let observed = watcher.clone();
     let follower = told_is_history(&mut cluster, watcher, async move |cluster| {
@@ -257,7 +268,7 @@ async fn no_event_is_lost_or_repeated_when_the_watched_member_dies() {
 
 #[tokio::test]
 async fn no_event_is_lost_or_repeated_when_sessions_return_home() {
-    let mut cluster = StoreCluster::three().unwrap();
+    let mut cluster = three(&[]).await;
     let mut config = config(&cluster);
     config.rebalance = Duration::from_millis(500);
     let watcher = Session::connect(config).await.unwrap();
@@ -277,7 +288,7 @@ async fn no_event_is_lost_or_repeated_when_sessions_return_home() {
 
 #[tokio::test]
 async fn a_member_without_leader_is_not_taken_for_a_quiet_one() {
-    let mut cluster = StoreCluster::three().unwrap();
+    let mut cluster = three(&[]).await;
     let session = session(&cluster).await;
     let mut watch = session.watch_ranges(w(), None).unwrap();
     let mut follower = Follower::default();
@@ -300,7 +311,7 @@ async fn a_member_without_leader_is_not_taken_for_a_quiet_one() {
 
 #[tokio::test]
 async fn compaction_while_the_member_is_away_is_told_by_a_new_list() {
-    let mut cluster = StoreCluster::three().unwrap();
+    let mut cluster = three(&[]).await;
     // The watcher knows one member only, so that it cannot go on elsewhere meanwhile.
     let only = cluster[0].endpoint();
     let mut config = config(&cluster);
@@ -331,7 +342,7 @@ async fn compaction_while_the_member_is_away_is_told_by_a_new_list() {
 
 #[tokio::test]
 async fn a_lease_outlives_the_member_that_renewed_it() {
-    let mut cluster = StoreCluster::three().unwrap();
+    let mut cluster = three(&[]).await;
     let session = session(&cluster).await;
     let ttl_s = 4;
     let lease = session.lease(ttl_s).await.unwrap();
@@ -355,7 +366,7 @@ async fn a_lease_outlives_the_member_that_renewed_it() {
 async fn sessions_are_spread_again_after_a_rolling_restart() {
     /// Enough that an even spread is told from a crowd on two members.
     const SESSIONS: usize = 60;
-    let mut cluster = StoreCluster::three().unwrap();
+    let mut cluster = three(&[]).await;
     let mut sessions = Vec::new();
     for _ in 0..SESSIONS {
         let mut config = config(&cluster);
@@ -385,7 +396,7 @@ async fn sessions_are_spread_again_after_a_rolling_restart() {
 
 #[tokio::test]
 async fn new_members_are_learnt_and_removed_ones_forgotten() {
-    let mut cluster = StoreCluster::three().unwrap();
+    let mut cluster = three(&[]).await;
     let mut config = config(&cluster);
     config.endpoints.truncate(1);
     config.member_refresh = Some(Duration::from_millis(300));
@@ -423,7 +434,7 @@ async fn new_members_are_learnt_and_removed_ones_forgotten() {
 async fn messages_may_be_larger_than_four_mebibytes() {
     /// Twice what gRPC libraries take unless told otherwise.
     const BYTES: usize = 8 << 20;
-    let cluster = StoreCluster::with_flags(&["--max-request-bytes", "10485760"]).unwrap();
+    let cluster = three(&["--max-request-bytes", "10485760"]).await;
     let session = session(&cluster).await;
     let mut watch = session.watch_ranges(w(), None).unwrap();
     let mut follower = Follower::default();
@@ -438,7 +449,7 @@ async fn messages_may_be_larger_than_four_mebibytes() {
 
 #[tokio::test]
 async fn a_token_that_has_run_out_is_renewed() {
-    let cluster = StoreCluster::with_flags(&["--auth-token-ttl", "2"]).unwrap();
+    let cluster = three(&["--auth-token-ttl", "2"]).await;
     let open = session(&cluster).await;
     let mut config = config(&cluster);
     config.user = Some(("root".to_owned(), "secret".to_owned()));
