@@ -1,5 +1,9 @@
 //! The command line.
 
+mod auth;
+mod check;
+mod cluster;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +11,11 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use skein_store_schema::{LeaseId, Namespace};
 
 use crate::commands::SnapshotCommand;
+pub(crate) use auth::{AuthCommand, Keys, NewPassword, RoleCommand, UserCommand};
+pub(crate) use check::{CheckCommand, DiffArgs, Load, PerfArgs};
+pub(crate) use cluster::{
+    AlarmCommand, CompactionArgs, DefragArgs, EndpointCommand, MemberCommand, MoveLeaderArgs, Scope,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,10 +25,11 @@ Examples:
   skeinctl get skein/state/services/v1/ --prefix   all services, as they are stored
   skeinctl watch cilium/state/ip/ --prefix         identities of addresses, live
   skeinctl -o json node list | jq '.items[].node'  for scripts
-  skeinctl --endpoints 10.0.0.1:2379,10.0.0.2:2379 member list
+  skeinctl --endpoints 10.0.0.1:2379,10.0.0.2:2379 endpoint status --cluster
+  skeinctl check data                              whether all members hold the same
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 store unreachable,
-5 problems found (status --check).";
+5 problems found (status --check, endpoint, check, diff).";
 
 /// Look into the store and into the cluster that it describes.
 ///
@@ -51,9 +61,13 @@ pub(crate) struct Global {
     #[arg(long = "key", id = "key_file", global = true, env = "SKEINCTL_KEY", value_name = "FILE")]
     #[arg(requires = "cert")]
     pub(crate) key: Option<PathBuf>,
-    /// User of the store as name:password
+    /// User of the store as name or name:password; without a password the terminal is asked
     #[arg(long, global = true, env = "SKEINCTL_USER", hide_env_values = true)]
     pub(crate) user: Option<String>,
+    /// Password of the user
+    #[arg(long, global = true, env = "SKEINCTL_PASSWORD", hide_env_values = true)]
+    #[arg(requires = "user")]
+    pub(crate) password: Option<String>,
     /// Time for one request, with repeats
     #[arg(long, global = true, default_value = "5s", value_name = "TIME", value_parser = duration)]
     pub(crate) timeout: Duration,
@@ -85,12 +99,38 @@ pub(crate) enum Command {
     /// Leases: grant, revoke, list, timetolive, keep-alive
     #[command(subcommand)]
     Lease(LeaseCommand),
-    /// Members of the store
+    /// Members of the store: list, add, remove, promote, update
     #[command(subcommand)]
-    Member(ListOnly),
+    Member(MemberCommand),
     /// Backups: save, status, restore; files of etcd's format
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Ask single members: status, health, hashkv
+    #[command(subcommand)]
+    Endpoint(EndpointCommand),
+    /// Alarms of the store: list, disarm
+    #[command(subcommand)]
+    Alarm(AlarmCommand),
+    /// Drop the history before a revision
+    Compaction(CompactionArgs),
+    /// Let members give unused space back to their disks
+    Defrag(DefragArgs),
+    /// Make another member lead
+    MoveLeader(MoveLeaderArgs),
+    /// Whether the store asks who is there: enable, disable, status
+    #[command(subcommand)]
+    Auth(AuthCommand),
+    /// Users of the store: add, delete, list, get, passwd, grant-role, revoke-role
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Roles of users: add, delete, list, get, grant-permission, revoke-permission
+    #[command(subcommand)]
+    Role(RoleCommand),
+    /// Check the store: data (all members hold the same), perf (it keeps up)
+    #[command(subcommand)]
+    Check(CheckCommand),
+    /// Compare the keys of two stores
+    Diff(DiffArgs),
     /// Nodes with addresses, blocks and agents
     #[command(subcommand)]
     Node(ListOnly),

@@ -11,8 +11,8 @@ const FAILED: u8 = 1;
 /// What was asked for is not there.
 pub(crate) const NOT_FOUND: u8 = 3;
 /// The store cannot be reached.
-const UNREACHABLE: u8 = 4;
-/// `status --check` found problems.
+pub(crate) const UNREACHABLE: u8 = 4;
+/// What was checked is not well: `status --check`, `endpoint`, `defrag`, `check`, `diff`.
 pub(crate) const PROBLEMS: u8 = 5;
 
 /// An answer that is not an error of the store but of the question.
@@ -32,7 +32,11 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("skeinctl: {error:#}");
     let code = match error.downcast_ref::<ClientError>().map(ClientError::kind) {
         Some(ErrorKind::Unavailable) => {
-            eprintln!("skeinctl: is the store up? Name it by --endpoints or SKEINCTL_ENDPOINTS");
+            // What a member says for itself needs no guess.
+            if !format!("{error:#}").contains("etcdserver: ") {
+                let where_from = "Name it by --endpoints or SKEINCTL_ENDPOINTS";
+                eprintln!("skeinctl: is the store up? {where_from}");
+            }
             UNREACHABLE
         }
         Some(ErrorKind::NotFound) => NOT_FOUND,

@@ -9,6 +9,7 @@ mod connect;
 mod failure;
 mod output;
 mod overview;
+mod password;
 mod view;
 
 use std::process::ExitCode;

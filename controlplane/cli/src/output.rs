@@ -33,6 +33,14 @@ pub(crate) fn listing<T: Row>(format: Format, revision: i64, items: &[T]) -> io:
     }
 }
 
+/// Prints rows that are of no one revision.
+pub(crate) fn items<T: Row>(format: Format, items: &[T]) -> io::Result<()> {
+    match format {
+        Format::Json => json(&serde_json::json!({ "items": items })),
+        Format::Table => text(&table(items)),
+    }
+}
+
 /// Prints a value as JSON.
 pub(crate) fn json<T: Serialize>(value: &T) -> io::Result<()> {
     let mut out = io::stdout().lock();

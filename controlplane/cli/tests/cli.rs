@@ -1,21 +1,28 @@
 //! `skeinctl` against a real etcd.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Output, Stdio};
+#[path = "support/skeinctl.rs"]
+mod skeinctl;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use skein_store_client::testing::StoreProcess;
 use skein_store_client::{Session, SessionConfig};
 use skein_store_schema::kinds::agent_status::{AgentStatus, AgentStatusKey};
 use skein_store_schema::{Key, StoreKey, StoreValue};
+use skeinctl::Skeinctl;
 
 struct Lab {
     store: StoreProcess,
+    skeinctl: Skeinctl,
 }
 
 impl Lab {
     fn new() -> Self {
-        Self { store: StoreProcess::etcd().unwrap() }
+        let store = StoreProcess::etcd().unwrap();
+        let skeinctl = Skeinctl::to(&[store.endpoint()]);
+        Self { store, skeinctl }
     }
 
     /// A store that holds the schema's examples: one small cluster that fits together.
@@ -31,33 +38,13 @@ impl Lab {
         session.put(key.encode(), status.encode(), None).await.unwrap();
         lab
     }
+}
 
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_skeinctl"));
-        command.env("SKEINCTL_ENDPOINTS", self.store.endpoint()).args(args);
-        command
-    }
+impl std::ops::Deref for Lab {
+    type Target = Skeinctl;
 
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {errors}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        let args = [&["-o", "json"], args].concat();
-        serde_json::from_str(&self.ok(&args)).unwrap()
-    }
-
-    /// Runs what must fail; returns its exit code and what it said.
-    fn fails(&self, args: &[&str]) -> (i32, String) {
-        let output = self.run(args);
-        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    fn deref(&self) -> &Skeinctl {
+        &self.skeinctl
     }
 }
 
@@ -241,6 +228,37 @@ async fn history_is_followed_from_a_revision() {
     session.compact(now).await.unwrap();
     let (code, said) = lab.fails(&["watch", "test/a", "--rev", &first]);
     assert_eq!((code, said.contains("has been compacted")), (1, true), "{said}");
+}
+
+/// Reads until what was read ends with these words.
+fn read_to(source: &mut impl Read, words: &str) {
+    let (mut read, mut byte) = (Vec::new(), [0]);
+    while !read.ends_with(words.as_bytes()) {
+        source.read_exact(&mut byte).unwrap();
+        read.push(byte[0]);
+    }
+}
+
+#[test]
+fn a_password_is_asked_twice_and_not_shown() {
+    let lab = Lab::new();
+    let nix::pty::OpenptyResult { master, slave } = nix::pty::openpty(None, None).unwrap();
+    let mut terminal = std::fs::File::from(master);
+    let mut command = lab.command(&["user", "add", "asked"]);
+    let mut child = command.stdin(slave).stderr(Stdio::piped()).spawn().unwrap();
+    // Ours are the only other ends of the terminal: without them it ends with the child.
+    drop(command);
+    let mut said = child.stderr.take().unwrap();
+    for prompt in ["New password of asked: ", "The same again, of asked: "] {
+        read_to(&mut said, prompt);
+        terminal.write_all(b"typed in secret\n").unwrap();
+    }
+    assert!(child.wait().unwrap().success());
+    let mut shown = Vec::new();
+    // A terminal whose other end has gone reports an error once all was read.
+    let _ = terminal.read_to_end(&mut shown);
+    assert!(!String::from_utf8_lossy(&shown).contains("secret"), "{shown:?}");
+    assert!(lab.ok(&["user", "list"]).contains("asked"));
 }
 
 #[test]

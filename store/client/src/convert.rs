@@ -3,11 +3,20 @@
 use etcd_client as etcd;
 use skein_store_table::{Change, Entry};
 
+use crate::session::Page;
+
 pub(crate) fn entry(kv: etcd::KeyValue) -> Entry {
     let (create_revision, mod_revision) = (kv.create_revision(), kv.mod_revision());
     let (version, lease) = (kv.version(), kv.lease());
     let (key, value) = kv.into_key_value();
     Entry { key, value, create_revision, mod_revision, version, lease }
+}
+
+pub(crate) fn page(mut response: etcd::GetResponse) -> Page {
+    let (cluster_id, revision) = header(response.header());
+    let (count, more) = (response.count(), response.more());
+    let entries = response.take_kvs().into_iter().map(entry).collect();
+    Page { cluster_id, revision, entries, count, more }
 }
 
 pub(crate) fn change(event: &etcd::Event) -> Option<Change> {

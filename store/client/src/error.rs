@@ -35,6 +35,14 @@ pub enum ClientError {
         /// What was being done.
         what: &'static str,
     },
+    /// A member, user or role of this name does not exist.
+    #[error("cannot {what}: {reason}")]
+    NotFound {
+        /// What was being done.
+        what: &'static str,
+        /// The store's words.
+        reason: String,
+    },
     /// The store demands a user, another user, or more rights.
     #[error("cannot {what}: {reason}")]
     Denied {
@@ -90,7 +98,7 @@ impl ClientError {
         match self {
             Self::Unavailable { .. } => ErrorKind::Unavailable,
             Self::Compacted { .. } | Self::Fenced { .. } => ErrorKind::Conflict,
-            Self::LeaseNotFound { .. } => ErrorKind::NotFound,
+            Self::LeaseNotFound { .. } | Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Denied { .. } => ErrorKind::Denied,
             Self::Config(_) | Self::Refused { .. } | Self::Ranges(_) | Self::Schema(_) => {
                 ErrorKind::Invalid
@@ -116,8 +124,16 @@ impl ClientError {
                 Self::LeaseNotFound { what }
             }
             Some(Code::PermissionDenied | Code::Unauthenticated) => Self::Denied { what, reason },
+            Some(Code::InvalidArgument) if is_about_login(&reason) => Self::Denied { what, reason },
+            Some(Code::NotFound | Code::FailedPrecondition) if reason.ends_with("not found") => {
+                Self::NotFound { what, reason }
+            }
             Some(code) if !is_transient(code, &reason) => Self::Refused { what, reason },
-            Some(_) | None => Self::Unavailable { what, reason, maybe_applied: !never_sent(error) },
+            Some(_) => {
+                let maybe_applied = !is_refused_at_the_door(&reason);
+                Self::Unavailable { what, reason, maybe_applied }
+            }
+            None => Self::Unavailable { what, reason, maybe_applied: !never_sent(error) },
         }
     }
 }
@@ -125,6 +141,31 @@ impl ClientError {
 /// Whether another try, perhaps at another endpoint, may succeed.
 pub(crate) fn is_worth_retrying(error: &etcd_client::Error) -> bool {
     answered(error).is_none_or(|code| is_transient(code, &reason(error)))
+}
+
+/// "Not now" that a member says before it passes the request on: for the load, or because a change of
+/// members would now put the majority at risk.
+fn is_refused_at_the_door(reason: &str) -> bool {
+    reason.contains("too many requests") || reason.contains("unhealthy cluster")
+}
+
+/// Whether the store refused because of who we say we are, in words that it gives no code of their own.
+fn is_about_login(reason: &str) -> bool {
+    ["authentication failed", "user name is empty", "revision of auth store is old"]
+        .iter()
+        .any(|words| reason.contains(words))
+}
+
+/// Whether a new login may help: the token has run out, is older than the last change of users and roles,
+/// or was not needed when we connected. The request was refused before it did anything.
+pub(crate) fn wants_login(error: &etcd_client::Error) -> bool {
+    let words = ["invalid auth token", "user name is empty", "revision of auth store is old"];
+    answered(error).is_some() && words.iter().any(|words| reason(error).contains(words))
+}
+
+/// Whether the store says that it knows no users, so that we cannot log in and need not.
+pub(crate) fn needs_no_login(error: &etcd_client::Error) -> bool {
+    answered(error).is_some() && reason(error).contains("authentication is not enabled")
 }
 
 /// Whether the request certainly did not reach a server: the connection itself was refused.
@@ -210,13 +251,16 @@ mod tests {
             ),
             (Status::out_of_range(compacted), ErrorKind::Conflict),
             (Status::not_found(lease), ErrorKind::NotFound),
+            (Status::not_found("etcdserver: member not found"), ErrorKind::NotFound),
+            (Status::failed_precondition("etcdserver: user name not found"), ErrorKind::NotFound),
             (Status::permission_denied("etcdserver: permission denied"), ErrorKind::Denied),
             (Status::invalid_argument("etcdserver: key is not provided"), ErrorKind::Invalid),
         ] {
             let said = status.message().to_owned();
             let error = error(status);
             assert_eq!(error.kind(), kind, "{said}");
-            assert_eq!(error.maybe_applied(), kind == ErrorKind::Unavailable, "{said}");
+            let unknown = kind == ErrorKind::Unavailable && !said.contains("too many requests");
+            assert_eq!(error.maybe_applied(), unknown, "{said}");
         }
     }
 

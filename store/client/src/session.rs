@@ -20,6 +20,10 @@ use crate::txn::{Txn, TxnOutcome};
 const PAGE_KEYS: i64 = 1_000;
 /// Times a read of several pages starts over because its revision was compacted away meanwhile.
 const LIST_ATTEMPTS: usize = 5;
+/// The first attempt of a read gets one part in so many of the request timeout, each further one twice as
+/// much, so that a member that is frozen or cut off does not use up all the time, and a read that needs
+/// long still gets half of it.
+const READ_PATIENCE: u32 = 4;
 
 /// What was read, and at which revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +47,15 @@ pub struct RangeRequest {
     pub count_only: bool,
     /// Let the member answer from what it has, possibly behind the others.
     pub serializable: bool,
+}
+
+impl RangeRequest {
+    pub(crate) fn options(&self) -> etcd::GetOptions {
+        let options = etcd::GetOptions::new().with_revision(self.revision).with_limit(self.limit);
+        let options = if self.keys_only { options.with_keys_only() } else { options };
+        let options = if self.count_only { options.with_count_only() } else { options };
+        if self.serializable { options.with_serializable() } else { options }
+    }
 }
 
 /// The answer to one range request.
@@ -98,6 +111,20 @@ impl Session {
     /// The endpoint in use, if there is one.
     pub async fn endpoint(&self) -> Result<String, ClientError> {
         Ok(self.connector.get("connect").await?.endpoint.clone())
+    }
+
+    /// The endpoints of the configuration.
+    pub fn endpoints(&self) -> &[String] {
+        &self.connector.config().endpoints
+    }
+
+    /// A session like this one with one endpoint alone.
+    ///
+    /// # Errors
+    /// [`ClientError::Config`] when the endpoint cannot work.
+    pub fn with_endpoint(&self, endpoint: &str) -> Result<Self, ClientError> {
+        let endpoints = vec![endpoint.to_owned()];
+        Self::new(SessionConfig { endpoints, ..self.connector.config().clone() })
     }
 
     /// Cluster id and revision of the store, linearizable.
@@ -157,23 +184,14 @@ impl Session {
 
     /// Reads a range by one request.
     pub async fn page(&self, range: &KeyRange, request: RangeRequest) -> Result<Page, ClientError> {
-        let mut options = etcd::GetOptions::new()
-            .with_range(range.end())
-            .with_revision(request.revision)
-            .with_limit(request.limit);
-        options = if request.keys_only { options.with_keys_only() } else { options };
-        options = if request.count_only { options.with_count_only() } else { options };
-        options = if request.serializable { options.with_serializable() } else { options };
-        let mut response = self
+        let options = request.options().with_range(range.end());
+        let response = self
             .call("read", Effect::Read, |connection| {
                 let options = options.clone();
                 async move { connection.kv().get(range.start(), Some(options)).await }
             })
             .await?;
-        let (cluster_id, revision) = convert::header(response.header());
-        let (count, more) = (response.count(), response.more());
-        let entries = response.take_kvs().into_iter().map(convert::entry).collect();
-        Ok(Page { cluster_id, revision, entries, count, more })
+        Ok(convert::page(response))
     }
 
     /// Writes a key; with a lease it dies with that. Returns the revision of the write.
@@ -225,14 +243,28 @@ impl Session {
 
     /// Drops history before a revision.
     pub async fn compact(&self, revision: i64) -> Result<(), ClientError> {
-        self.call("compact", Effect::Write, |connection| async move {
-            connection.kv().compact(revision, None).await
+        self.compact_with(revision, etcd::CompactionOptions::new()).await
+    }
+
+    /// Drops history before a revision; returns once the member in use has removed it from its disk.
+    pub async fn compact_physically(&self, revision: i64) -> Result<(), ClientError> {
+        self.compact_with(revision, etcd::CompactionOptions::new().with_physical()).await
+    }
+
+    async fn compact_with(
+        &self,
+        revision: i64,
+        options: etcd::CompactionOptions,
+    ) -> Result<(), ClientError> {
+        self.call("compact", Effect::Write, |connection| {
+            let options = options.clone();
+            async move { connection.kv().compact(revision, Some(options)).await }
         })
         .await
         .map(|_| ())
     }
 
-    pub(crate) fn connector(&self) -> &Connector {
+    pub(crate) fn connector(&self) -> &Arc<Connector> {
         &self.connector
     }
 
@@ -243,6 +275,8 @@ impl Session {
             .with_min_delay(min)
             .with_max_delay(max)
             .with_jitter()
+            // Without a seed, and without its feature for `std`, the crate jitters all clients alike.
+            .with_jitter_seed(rand::random())
             .without_max_times()
             .build()
     }
@@ -259,9 +293,14 @@ impl Session {
         Fut: Future<Output = Result<T, etcd::Error>>,
     {
         let deadline = Instant::now() + self.connector.config().request_timeout;
+        let mut patience = self.connector.config().request_timeout / READ_PATIENCE;
         let mut backoff = self.backoff();
         loop {
-            let failure = match self.attempt(what, deadline, &request).await {
+            let until = match effect {
+                Effect::Read => deadline.min(Instant::now() + patience),
+                Effect::Write => deadline,
+            };
+            let failure = match self.attempt(what, until, &request).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -270,35 +309,63 @@ impl Session {
             if !failure.is_transient() || !harmless || Instant::now() + wait >= deadline {
                 return Err(failure);
             }
+            patience *= 2;
             tokio::time::sleep(wait).await;
         }
     }
 
+    /// Runs one request, after a new login again if the store wants one.
     async fn attempt<T, F, Fut>(
         &self,
         what: &'static str,
-        deadline: Instant,
+        until: Instant,
         request: &F,
     ) -> Result<T, ClientError>
     where
         F: Fn(Arc<Connection>) -> Fut,
         Fut: Future<Output = Result<T, etcd::Error>>,
     {
-        let connection = self.connector.get(what).await?;
-        match tokio::time::timeout_at(deadline, request(Arc::clone(&connection))).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(failure)) => {
-                if error::is_worth_retrying(&failure) {
-                    self.connector.failed(&connection);
+        let begun = Instant::now();
+        let mut may_log_in = self.connector.config().user.is_some();
+        loop {
+            let connection = self.connector.get(what).await?;
+            match tokio::time::timeout_at(until, request(Arc::clone(&connection))).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(failure)) if may_log_in && error::wants_login(&failure) => {
+                    may_log_in = false;
+                    self.connector.discard(&connection);
                 }
-                Err(ClientError::from_etcd(what, &failure))
-            }
-            Err(_) => {
-                self.connector.failed(&connection);
-                let waited = self.connector.config().request_timeout.as_millis();
-                let reason = format!("{}: no answer within {waited} ms", connection.endpoint);
-                Err(ClientError::Unavailable { what, reason, maybe_applied: true })
+                Ok(Err(failure)) => {
+                    if error::is_worth_retrying(&failure) {
+                        self.connector.failed(&connection);
+                    }
+                    return Err(ClientError::from_etcd(what, &failure));
+                }
+                Err(_) => {
+                    self.connector.failed(&connection);
+                    let waited = begun.elapsed().as_millis();
+                    let reason = format!("{}: no answer within {waited} ms", connection.endpoint);
+                    return Err(ClientError::Unavailable { what, reason, maybe_applied: true });
+                }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_within_their_bounds_and_differ_between_sessions() {
+        let mut config = SessionConfig::new(["127.0.0.1:1"]);
+        config.reconnect = (Duration::from_millis(10), Duration::from_millis(100));
+        let (min, max) = config.reconnect;
+        let waits = |session: Session| session.backoff().take(8).collect::<Vec<_>>();
+        let first = waits(Session::new(config.clone()).unwrap());
+        assert!((min..2 * min).contains(&first[0]), "{first:?}");
+        assert!(first.iter().all(|wait| (min..=2 * max).contains(wait)), "{first:?}");
+        assert!(first[7] >= max, "{first:?}");
+        assert_ne!(first, waits(Session::new(config).unwrap()));
     }
 }

@@ -177,9 +177,11 @@ impl Driver {
                     None => std::future::pending().await,
                 }
             };
-            // Both arms may be cancelled: a message that was begun stays in the stream's buffer.
+            // All arms may be cancelled: a message that was begun stays in the stream's buffer. Events
+            // that were received are told below, where nothing cancels.
             let response = tokio::select! {
                 response = stream.message() => response.map_err(broken)?,
+                () = self.session.connector().moved_from(connection) => return Ok(()),
                 () = ask => {
                     stream.request_progress().await.map_err(broken)?;
                     continue;
