@@ -189,6 +189,12 @@ pub fn reply<T: Tables>(tables: &T, flow: &Flow, direction: Direction) -> Option
     let tuple = with_ports(tables, flow)?;
     let own = key(&tuple, flow.proto, KIND_REPLY);
     let entry = live(tables, &own)?;
+    if flow.proto == proto::TCP && flow.is_syn_ack() && entry.closing() {
+        // A new connection by the service would have made the entry anew, so this one goes to the
+        // backend itself, from the port that the ended flow had: its packets stay as they are.
+        tables.ct_touch(&own, tables.now_ns(), conntrack::FLAG_SUPERSEDED);
+        return None;
+    }
     let client_be =
         if entry.flags & conntrack::FLAG_HAIRPIN != 0 { tuple.src_be } else { tuple.dst_be };
     let client = Tuple {

@@ -114,4 +114,11 @@ impl Flow {
     pub const fn is_syn(&self) -> bool {
         self.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
     }
+
+    /// A server accepts a TCP connection.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_syn_ack(&self) -> bool {
+        self.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN | tcp::ACK
+    }
 }

@@ -47,6 +47,8 @@ pub struct Report {
     pub bytes: u64,
     /// Duration of the run.
     pub elapsed_ms: u64,
+    /// How fast new connections to each address were.
+    pub paces: Vec<rate::Pace>,
 }
 
 impl Report {
@@ -128,14 +130,18 @@ impl Target {
         Duration::from_millis(self.timeout_ms)
     }
 
-    /// The first IPv4 address of the name, by the system's resolver.
     pub(crate) fn resolve(&self) -> Result<SocketAddrV4, String> {
-        let found = self.to.to_socket_addrs().map_err(|e| format!("resolve {}: {e}", self.to))?;
-        found
-            .filter_map(|a| if let SocketAddr::V4(v4) = a { Some(v4) } else { None })
-            .next()
-            .ok_or_else(|| format!("resolve {}: no IPv4 address", self.to))
+        resolve(&self.to)
     }
+}
+
+/// The first IPv4 address of the name, by the system's resolver.
+fn resolve(to: &str) -> Result<SocketAddrV4, String> {
+    let found = to.to_socket_addrs().map_err(|e| format!("resolve {to}: {e}"))?;
+    found
+        .filter_map(|a| if let SocketAddr::V4(v4) = a { Some(v4) } else { None })
+        .next()
+        .ok_or_else(|| format!("resolve {to}: no IPv4 address"))
 }
 
 /// The same address as an IPv6 socket sees it (`::ffff:a.b.c.d`, RFC 4291 section 2.5.5.2).

@@ -20,11 +20,10 @@ mod pod;
 mod service;
 mod slice;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use memo::{Memo, Seen};
-use skein_store_schema::{IdentityId, StoreKey};
+use skein_store_schema::StoreKey;
 
 use crate::config::{Config, Seconds};
 use crate::object::ObjectRef;
@@ -58,17 +57,9 @@ pub struct Planner {
     services: service::Services,
     slices: slice::Slices,
     mesh: Memo<()>,
-    workloads: Memo<Workloads>,
+    workloads: pod::Workloads,
     nodes: Memo<node::Nodes>,
-    ips: Memo<()>,
-}
-
-/// What pods come to.
-#[derive(Debug)]
-struct Workloads {
-    identities: identity::Identities,
-    pods: pod::Pods,
-    used: BTreeSet<IdentityId>,
+    ips: ip::Ips,
 }
 
 impl Planner {
@@ -81,22 +72,15 @@ impl Planner {
         let mut plan = Plan::default();
         meta::plan(inputs, &mut plan);
         let blocks = ipam::plan(inputs, &mut plan);
-        let workloads = self.workloads.get(&seen, Seen::workloads, &mut plan, |plan| {
-            let wanted = identity::wanted(inputs);
-            let identities = identity::plan(inputs, &wanted, plan);
-            let pods = pod::plan(inputs, &wanted, &identities, plan);
-            Workloads { used: identity::used(&pods), identities, pods }
-        });
-        identity::collect(inputs, &workloads.used, &workloads.identities, &mut plan);
+        let changed = self.workloads.plan(inputs, &mut plan);
+        self.workloads.collect(inputs, &mut plan);
         self.services.plan(inputs, &mut plan);
         self.slices.plan(inputs, &mut plan);
         let shared = self.services.shared();
         self.mesh.get(&seen, Seen::mesh, &mut plan, |plan| mesh::plan(inputs, shared, plan));
         let nodes =
             self.nodes.get(&seen, Seen::nodes, &mut plan, |plan| node::plan(inputs, &blocks, plan));
-        self.ips.get(&seen, Seen::ips, &mut plan, |plan| {
-            ip::plan(inputs, &nodes, &workloads.pods, plan);
-        });
+        self.ips.plan(inputs, &nodes, &self.workloads, &changed, &mut plan);
         unreadable(inputs, &mut plan);
         plan.waiting.sort();
         plan.problems.sort();

@@ -411,6 +411,7 @@ mod properties {
         ReportEndpoint(u8, u8, u8, u8),
         Forget(usize),
         Share(u8),
+        Label(u8),
         Meddle(usize, bool),
         Time(u16),
     }
@@ -427,6 +428,8 @@ mod properties {
                 .prop_map(|(n, block, ip, pod)| Step::ReportEndpoint(n, block, ip, pod)),
             (0..40_usize).prop_map(Step::Forget),
             (0..4_u8).prop_map(Step::Share),
+            (0..3_u8).prop_map(Step::Label),
+            (0..4_usize, any::<bool>()).prop_map(|(n, gone)| Step::Meddle(100 + n, gone)),
             (0..20_usize, any::<bool>()).prop_map(|(n, gone)| Step::Meddle(n, gone)),
             (0..2000_u16).prop_map(Step::Time),
         ]
@@ -482,10 +485,20 @@ mod properties {
                 );
                 world.file("shared.yaml", &(shared + &slice));
             }
-            // Someone else removes or overwrites what is ours.
+            // The pods' namespace gets other labels: they need other identities.
+            Step::Label(0) => world.remove("namespace.yaml"),
+            Step::Label(n) => world.file(
+                "namespace.yaml",
+                &format!(
+                    "apiVersion: v1\nkind: Namespace\n\
+                     metadata: {{name: shop, labels: {{team: t{n}}}}}\n"
+                ),
+            ),
+            // Someone else removes or overwrites what is ours: from 100 on, identities.
             Step::Meddle(n, gone) => {
-                let ours: Vec<String> = world.under("skein/state/");
-                if let Some(key) = ours.get(n).map(|key| format!("skein/state/{key}")) {
+                let (prefix, n) = if n < 100 { ("skein/state/", n) } else { (IDS, n - 100) };
+                let ours: Vec<String> = world.under(prefix);
+                if let Some(key) = ours.get(n).map(|key| format!("{prefix}{key}")) {
                     if gone {
                         world.keys.remove(&key);
                     } else {

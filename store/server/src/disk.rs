@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Size of the writes that fill a new file with zeros.
-const ZERO_CHUNK: usize = 1 << 20;
+/// Size of the writes that fill a new file with zeros, in bytes. Each is synced before the next: a sync of another file
+/// meanwhile never waits for more zeros than these.
+const ZERO_CHUNK: usize = 256 << 10;
 
 /// A file that was opened or created through a [`Disk`].
 pub trait DiskFile: Send {
@@ -57,6 +58,7 @@ impl Disk for OsDisk {
         while left > 0 {
             let step = left.min(zeros.len() as u64);
             file.write_all(&zeros[..step as usize])?;
+            file.sync_data()?;
             left -= step;
         }
         Ok(Box::new(file))

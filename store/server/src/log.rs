@@ -38,7 +38,7 @@ pub use error::LogError;
 pub use recover::Recovered;
 
 /// Size of a segment file, in bytes: large enough that rolling is rare, small enough that a
-/// dropped prefix frees space soon and that writing its zeros (about 10 ms) is never felt.
+/// dropped prefix frees space soon and that its second half outlasts the writing of the next one's zeros.
 pub const SEGMENT_BYTES: u64 = 16 << 20;
 
 /// Who a log belongs to; a segment of another member or cluster is refused.
@@ -99,7 +99,7 @@ impl Log {
         let mut full: VecDeque<_> = found.segments.into();
         full.pop_back();
         let mut log = Self {
-            next: NextSegment::start(&place, sequence + 1, options.segment_bytes),
+            next: NextSegment::idle(),
             segment_bytes: options.segment_bytes,
             active,
             full,
@@ -221,6 +221,9 @@ impl Log {
             bytes.renumber(self.next_batch);
         }
         let took = self.active.write_batch(&self.place, bytes.as_slice())?;
+        if self.active.half_full() {
+            self.next.prepare(&self.place, self.active.sequence() + 1, self.segment_bytes);
+        }
         self.next_batch += 1;
         self.last_index = last;
         self.hard_state_owed = false;
@@ -243,7 +246,6 @@ impl Log {
         self.next_batch += 1;
         self.full.push_back((self.active.sequence(), self.last_index));
         self.active = fresh;
-        self.next = NextSegment::start(&self.place, sequence + 1, self.segment_bytes);
         Ok(())
     }
 }

@@ -42,6 +42,8 @@ pub const FLAG_HAIRPIN: u16 = 1 << 2;
 pub const FLAG_BACKEND_FIN: u16 = 1 << 3;
 /// [`Ct::flags`]: either side sent RST.
 pub const FLAG_RST: u16 = 1 << 4;
+/// [`Ct::flags`]: a younger connection, not of the service, has the tuple of a flow that had ended.
+pub const FLAG_SUPERSEDED: u16 = 1 << 5;
 
 /// Key: the tuple as the packet carries it before translation.
 #[repr(C)]
@@ -114,7 +116,8 @@ impl Ct {
     #[must_use]
     #[inline(always)]
     pub const fn expired(&self, proto: u8, now_ns: u64) -> bool {
-        now_ns > self.last_seen_ns && now_ns - self.last_seen_ns > self.timeout_ns(proto)
+        self.flags & FLAG_SUPERSEDED != 0
+            || now_ns > self.last_seen_ns && now_ns - self.last_seen_ns > self.timeout_ns(proto)
     }
 }
 
@@ -137,5 +140,7 @@ mod tests {
         assert!(!entry.expired(proto::TCP, 1000 + TIMEOUT_TCP_CLOSE_NS));
         assert!(entry.expired(proto::TCP, 1001 + TIMEOUT_TCP_CLOSE_NS));
         assert!(!entry.expired(proto::TCP, 0), "another CPU's clock may stand behind");
+        entry.flags |= FLAG_SUPERSEDED;
+        assert!(entry.expired(proto::TCP, 0));
     }
 }

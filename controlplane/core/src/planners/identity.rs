@@ -6,44 +6,30 @@
 //! is freed: agents may still carry it in tunnels and tables for a while.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use skein_store_schema::kinds::identity::IdentityKey;
-use skein_store_schema::kinds::pod::Pod;
 use skein_store_schema::{IdentityId, LabelSet, StoreKey};
 
 use super::Inputs;
-use super::pod::Pods;
-use crate::labels::identity_labels;
 use crate::object::{Kind, Object, ObjectRef, PodObject};
 use crate::plan::{Plan, Reason};
+use crate::table::StoreTable;
 
-/// The identity labels of every pod that needs an identity, in the order of the pods.
-pub(super) type Wanted = Vec<(Arc<Object>, LabelSet)>;
-
-/// Numbers by labels, those that this plan allocates included.
-pub(super) type Identities = BTreeMap<LabelSet, IdentityId>;
+/// Numbers by labels, followed from one planning to the next.
+#[derive(Debug, Default)]
+pub(super) struct Identities {
+    seen: StoreTable<IdentityKey>,
+    /// Of this cluster, in the store. Where several have the same labels, the first one counts.
+    stored: BTreeMap<LabelSet, BTreeSet<IdentityId>>,
+    /// Every number that the store has a key for, readable or not.
+    taken: BTreeSet<IdentityId>,
+    /// By this plan, and the same the other way.
+    given: BTreeMap<LabelSet, IdentityId>,
+    given_ids: BTreeSet<IdentityId>,
+}
 
 /// The label that the API server gives to every namespace.
 const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
-
-pub(super) fn wanted(inputs: &Inputs) -> Wanted {
-    let mut namespaces: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
-    let mut wanted = Wanted::new();
-    for object in inputs.sources.objects.of(Kind::Pod).values() {
-        let Object::Pod(pod) = &**object else { continue };
-        if !needs_identity(pod) {
-            continue;
-        }
-        let name = pod.namespace.as_str();
-        let labels = namespaces.entry(name).or_insert_with(|| namespace_labels(inputs, name));
-        // Labels that cannot be stored do not pass the conversion of the pod.
-        if let Ok(set) = identity_labels(pod, Some(labels), &inputs.config.cluster) {
-            wanted.push((object.clone(), set));
-        }
-    }
-    wanted
-}
 
 /// Pods that share their node's network are the node.
 pub(super) fn needs_identity(pod: &PodObject) -> bool {
@@ -51,7 +37,7 @@ pub(super) fn needs_identity(pod: &PodObject) -> bool {
 }
 
 /// A namespace without a manifest has the one label that every namespace has.
-fn namespace_labels(inputs: &Inputs, name: &str) -> BTreeMap<String, String> {
+pub(super) fn namespace_labels(inputs: &Inputs, name: &str) -> BTreeMap<String, String> {
     let object = inputs.sources.objects.get(&ObjectRef::new(Kind::Namespace, "", name));
     let mut labels = match object.map(|o| &**o) {
         Some(Object::Namespace(namespace)) => namespace.labels.clone(),
@@ -63,44 +49,83 @@ fn namespace_labels(inputs: &Inputs, name: &str) -> BTreeMap<String, String> {
     labels
 }
 
-pub(super) fn plan(inputs: &Inputs, wanted: &Wanted, plan: &mut Plan) -> Identities {
-    let table = &inputs.tables.identities;
-    let mut identities = Identities::new();
-    let mut taken = BTreeSet::new();
-    for (key, labels) in table.iter() {
-        taken.insert(key.id);
-        if key.id.cluster() == inputs.config.cluster_id && !key.id.is_reserved() {
-            identities.entry(labels.clone()).or_insert(key.id);
-        }
+impl Identities {
+    /// Takes what changed in the store, and tells the labels that it concerns. What the planning
+    /// before has given counts no longer: it is in the store by now, or was not written.
+    pub(super) fn follow(&mut self, inputs: &Inputs) -> BTreeSet<LabelSet> {
+        let mut concerned = BTreeSet::new();
+        let (stored, taken) = (&mut self.stored, &mut self.taken);
+        let table = &inputs.tables.identities;
+        let ours = |id: IdentityId| id.cluster() == inputs.config.cluster_id && !id.is_reserved();
+        table.changes(&self.seen, |key, before, after| {
+            if table.get(key).is_some() || table.is_unreadable(key) {
+                taken.insert(key.id);
+            } else {
+                taken.remove(&key.id);
+            }
+            if !ours(key.id) {
+                return;
+            }
+            if let Some(labels) = before {
+                let numbers = stored.entry(labels.clone()).or_default();
+                numbers.remove(&key.id);
+                if numbers.is_empty() {
+                    stored.remove(labels);
+                }
+            }
+            if let Some(labels) = after {
+                stored.entry(labels.clone()).or_default().insert(key.id);
+            }
+            concerned.extend([before, after].into_iter().flatten().cloned());
+        });
+        self.seen = table.clone();
+        self.given.clear();
+        self.given_ids.clear();
+        concerned
     }
-    taken.extend(table.unreadable().map(|(key, _)| key.id));
-    for (object, labels) in wanted {
-        if identities.contains_key(labels) {
-            continue;
-        }
-        let Some(id) = free_id(inputs, labels, &taken) else {
-            plan.wait(object.object_ref(), "an identity: all numbers of the cluster are in use");
-            continue;
-        };
-        taken.insert(id);
-        plan.claim(&IdentityKey { id }, labels, Reason::AllocateIdentity);
-        identities.insert(labels.clone(), id);
-    }
-    identities
-}
 
-/// A free number, searched from a place that depends on the labels: the same labels get the same
-/// number again in most cases, and a number just freed is seldom given to other labels at once.
-fn free_id(inputs: &Inputs, labels: &LabelSet, taken: &BTreeSet<IdentityId>) -> Option<IdentityId> {
-    let count = u64::from(IdentityId::LOCAL_MAX - IdentityId::LOCAL_MIN) + 1;
-    if taken.len() as u64 >= count + u64::from(IdentityId::LOCAL_MIN) {
-        return None;
+    /// The number of these labels: in the store, or given by this plan.
+    pub(super) fn get(&self, labels: &LabelSet) -> Option<IdentityId> {
+        let stored = self.stored.get(labels).and_then(BTreeSet::first);
+        stored.or_else(|| self.given.get(labels)).copied()
     }
-    let start = spread(labels.to_string().as_bytes()) % count;
-    let local = |n: u64| IdentityId::LOCAL_MIN + ((start + n) % count) as u32;
-    (0..count)
-        .filter_map(|n| IdentityId::allocated(inputs.config.cluster_id, local(n)))
-        .find(|id| !taken.contains(id))
+
+    /// The same; gives one to labels that have none.
+    pub(super) fn number(
+        &mut self,
+        inputs: &Inputs,
+        pod: &ObjectRef,
+        labels: &LabelSet,
+        plan: &mut Plan,
+    ) -> Option<IdentityId> {
+        if let Some(id) = self.get(labels) {
+            return Some(id);
+        }
+        let Some(id) = self.free_id(inputs, labels) else {
+            plan.wait(pod, "an identity: all numbers of the cluster are in use");
+            return None;
+        };
+        plan.claim(&IdentityKey { id }, labels, Reason::AllocateIdentity);
+        self.given.insert(labels.clone(), id);
+        self.given_ids.insert(id);
+        Some(id)
+    }
+
+    /// A free number, searched from a place that depends on the labels: the same labels get the
+    /// same number again in most cases, and a number just freed is seldom given to other labels at
+    /// once.
+    fn free_id(&self, inputs: &Inputs, labels: &LabelSet) -> Option<IdentityId> {
+        let count = u64::from(IdentityId::LOCAL_MAX - IdentityId::LOCAL_MIN) + 1;
+        let all = (self.taken.len() + self.given_ids.len()) as u64;
+        if all >= count + u64::from(IdentityId::LOCAL_MIN) {
+            return None;
+        }
+        let start = spread(labels.to_string().as_bytes()) % count;
+        let local = |n: u64| IdentityId::LOCAL_MIN + ((start + n) % count) as u32;
+        (0..count)
+            .filter_map(|n| IdentityId::allocated(inputs.config.cluster_id, local(n)))
+            .find(|id| !self.taken.contains(id) && !self.given_ids.contains(id))
+    }
 }
 
 /// 64-bit FNV-1a: spreads names over a range; stable for all time, unlike the standard hasher.
@@ -110,25 +135,20 @@ pub(super) fn spread(bytes: &[u8]) -> u64 {
     bytes.iter().fold(OFFSET, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
 }
 
-/// The numbers that pods have.
-pub(super) fn used(pods: &Pods) -> BTreeSet<IdentityId> {
-    pods.values().map(|pod: &Pod| pod.identity).collect()
-}
-
 /// Frees numbers that no pod has used for the grace period.
 pub(super) fn collect(
     inputs: &Inputs,
-    used: &BTreeSet<IdentityId>,
     identities: &Identities,
+    is_used: impl Fn(IdentityId) -> bool,
     plan: &mut Plan,
 ) {
     let table = &inputs.tables.identities;
     for (key, labels) in table.iter() {
         let ours = key.id.cluster() == inputs.config.cluster_id && !key.id.is_reserved();
-        if !ours || used.contains(&key.id) || !inputs.sources.complete {
+        if !ours || is_used(key.id) || !inputs.sources.complete {
             continue;
         }
-        if let Some(other) = identities.get(labels).filter(|id| **id != key.id) {
+        if let Some(other) = identities.get(labels).filter(|id| *id != key.id) {
             plan.problem(key, format!("has the labels of identity {other}, which is used"));
         }
         let grace = inputs.config.identity_grace;

@@ -38,17 +38,7 @@ impl Seen {
         self.objects.of(kind).ptr_eq(other.objects.of(kind))
     }
 
-    /// Whether everything that identities and pods rest on is the same.
-    pub(super) fn workloads(&self, other: &Seen) -> bool {
-        let (a, b) = (&self.tables, &other.tables);
-        self.absences(other)
-            && self.kind(other, Kind::Pod)
-            && self.kind(other, Kind::Namespace)
-            && a.identities.ptr_eq(&b.identities)
-            && a.pods.ptr_eq(&b.pods)
-    }
-
-    /// The same for shared services.
+    /// Whether everything that shared services rest on is the same.
     pub(super) fn mesh(&self, other: &Seen) -> bool {
         let (a, b) = (&self.tables, &other.tables);
         self.absences(other)
@@ -66,15 +56,6 @@ impl Seen {
             && a.blocks.ptr_eq(&b.blocks)
             && a.node_reports.ptr_eq(&b.node_reports)
             && a.nodes.ptr_eq(&b.nodes)
-    }
-
-    /// The same for published addresses, which rest on pods and nodes.
-    pub(super) fn ips(&self, other: &Seen) -> bool {
-        let (a, b) = (&self.tables, &other.tables);
-        self.workloads(other)
-            && self.nodes(other)
-            && a.endpoint_reports.ptr_eq(&b.endpoint_reports)
-            && a.ips.ptr_eq(&b.ips)
     }
 }
 

@@ -220,6 +220,10 @@ impl Segment {
         self.end + bytes as u64 <= self.capacity
     }
 
+    pub(super) fn half_full(&self) -> bool {
+        self.end >= self.capacity / 2
+    }
+
     /// Writes and syncs; returns the time of the sync.
     pub(super) fn write_batch(
         &mut self,

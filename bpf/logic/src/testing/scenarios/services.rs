@@ -23,6 +23,7 @@ pub(super) const ALL: &[(&str, Scenario)] = &[
     ("unknown ports that pass", pass_unknown),
     ("a backend leaves", backend_leaves),
     ("a closed flow is chosen again", closed),
+    ("a direct connection from the port of a closed flow", superseded),
     ("half of a flow is evicted", evicted),
     ("two services, one reply tuple", collision),
     ("services for the node itself", host_client),
@@ -160,6 +161,25 @@ fn closed(runner: &mut dyn Runner) {
     ends(runner, Direction::FromPod, tcp(client, RST), Reason::ToOverlay);
     runner.change(&|memory| service(memory, 7, VIP, PORT_LOCAL, TCP, &[BACKEND_B]));
     becomes(runner, Direction::FromPod, tcp(client, SYN), Reason::ToPod, first);
+}
+
+/// A client may use a service and then one of its backends directly, from the same port.
+fn superseded(runner: &mut dyn Runner) {
+    let client = sample::tuple(POD_A, 40000, VIP, PORT_LOCAL);
+    let direct = open(runner, 40000, PORT_LOCAL, Reason::ToPod);
+    let back = direct.reversed();
+    becomes(runner, Direction::FromPod, tcp(back, SYN | ACK), Reason::ToPod, client.reversed());
+    ends(runner, Direction::FromPod, tcp(client, RST), Reason::ToPod);
+    // What was on its way when the flow ended still belongs to it.
+    becomes(runner, Direction::FromPod, tcp(back, ACK), Reason::ToPod, client.reversed());
+    becomes(runner, Direction::FromPod, tcp(direct, SYN), Reason::ToPod, direct);
+    becomes(runner, Direction::FromPod, tcp(back, SYN | ACK), Reason::ToPod, back);
+    becomes(runner, Direction::FromPod, tcp(direct, ACK), Reason::ToPod, direct);
+    becomes(runner, Direction::FromPod, tcp(back, ACK), Reason::ToPod, back);
+    // And the service again, from the same port.
+    ends(runner, Direction::FromPod, tcp(direct, RST), Reason::ToPod);
+    becomes(runner, Direction::FromPod, tcp(client, SYN), Reason::ToPod, direct);
+    becomes(runner, Direction::FromPod, tcp(back, SYN | ACK), Reason::ToPod, client.reversed());
 }
 
 fn evicted(runner: &mut dyn Runner) {
