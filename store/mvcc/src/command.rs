@@ -6,6 +6,8 @@
 //! field 3  DeleteRangeRequest    field 6  LeaseGrantRequest
 //! field 4  TxnRequest            field 7  LeaseRevokeRequest
 //!
+//! field 10 MemberChange
+//!
 //! field 14 Origin, field 15 Author: optional, see [`Envelope`]
 //! ```
 //!
@@ -19,6 +21,7 @@ use skein_store_api::pb::etcdserverpb::{
     TxnRequest,
 };
 
+use crate::members::{MemberChange, MemberOp};
 use crate::record::put_varint;
 
 /// The format that [`Command::encode`] writes.
@@ -39,6 +42,8 @@ pub enum Command {
     LeaseGrant(LeaseGrantRequest),
     /// Remove a lease and its keys.
     LeaseRevoke(LeaseRevokeRequest),
+    /// Change the members.
+    Member(MemberOp),
 }
 
 /// Which request of which member a command answers: the member that applies a command with its own
@@ -96,7 +101,7 @@ pub enum CommandError {
 struct CommandRecord {
     #[prost(uint32, tag = "1")]
     version: u32,
-    #[prost(oneof = "Operation", tags = "2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Operation", tags = "2, 3, 4, 5, 6, 7, 10")]
     operation: Option<Operation>,
     #[prost(message, optional, tag = "14")]
     origin: Option<Origin>,
@@ -118,6 +123,8 @@ enum Operation {
     LeaseGrant(LeaseGrantRequest),
     #[prost(message, tag = "7")]
     LeaseRevoke(LeaseRevokeRequest),
+    #[prost(message, tag = "10")]
+    Member(MemberChange),
 }
 
 impl Command {
@@ -135,6 +142,7 @@ impl Command {
             Command::Compact(request) => encode(5, request, envelope),
             Command::LeaseGrant(request) => encode(6, request, envelope),
             Command::LeaseRevoke(request) => encode(7, request, envelope),
+            Command::Member(op) => encode(10, &MemberChange { op: Some(op.clone()) }, envelope),
         }
     }
 
@@ -154,6 +162,9 @@ impl Command {
             Operation::Compact(request) => Command::Compact(request),
             Operation::LeaseGrant(request) => Command::LeaseGrant(request),
             Operation::LeaseRevoke(request) => Command::LeaseRevoke(request),
+            Operation::Member(change) => {
+                Command::Member(change.op.ok_or(CommandError::UnknownOperation)?)
+            }
         };
         Ok((command, Envelope { origin: record.origin, author: record.author }))
     }
@@ -196,6 +207,7 @@ mod tests {
             Command::Compact(CompactionRequest { revision: 9, physical: true }),
             Command::LeaseGrant(LeaseGrantRequest { ttl: 5, id: 7 }),
             Command::LeaseRevoke(LeaseRevokeRequest { id: 7 }),
+            Command::Member(MemberOp::Remove(9)),
         ];
         let envelope = Envelope {
             origin: Some(Origin { member: u64::MAX, sequence: 300 }),

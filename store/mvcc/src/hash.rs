@@ -1,5 +1,6 @@
 //! Hashes by which members compare their state.
 
+use prost::Message;
 use skein_store_api::ApiError;
 
 use crate::history::Version;
@@ -41,13 +42,16 @@ impl View {
 }
 
 impl Machine {
-    /// Hashes everything that is replicated: history, leases, revisions.
+    /// Hashes everything that is replicated: history, leases, members, revisions.
     pub fn hash(&self) -> u32 {
         // A read of the newest revision cannot fail.
         let kv = self.view.hash_kv(0).map_or(0, |hash| hash.hash);
         let mut hash = kv;
         for (id, lease) in self.leases.iter() {
             hash = append(hash, &[id, lease.granted_ttl(), lease.keys().count() as i64]);
+        }
+        for member in self.members.iter() {
+            hash = crc32c::crc32c_append(hash, &member.encode_to_vec());
         }
         append(hash, &[self.view.revision, self.view.compact_revision])
     }

@@ -66,6 +66,7 @@ mod key;
 mod lease;
 mod lessor;
 mod machine;
+mod members;
 mod range;
 mod record;
 mod snapshot;
@@ -85,6 +86,7 @@ pub use lessor::{Lessor, Renewal};
 pub use machine::{
     Applied, DEFAULT_EVENT_LOG_BYTES, LeaseChange, Machine, MachineConfig, Response,
 };
+pub use members::{MemberChange, MemberOp, Members};
 pub use range::RangePieces;
 pub use snapshot::{SNAPSHOT_VERSION, SnapshotChunks, SnapshotError, restore};
 pub use txn::{is_read_only, is_serializable};

@@ -3,7 +3,7 @@
 use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeResponse, LeaseGrantRequest,
-    LeaseGrantResponse, LeaseRevokeRequest, LeaseRevokeResponse, PutRequest, PutResponse,
+    LeaseGrantResponse, LeaseRevokeRequest, LeaseRevokeResponse, Member, PutRequest, PutResponse,
     TxnResponse,
 };
 
@@ -12,6 +12,7 @@ use crate::events::EventLog;
 use crate::history::Rev;
 use crate::key::Key;
 use crate::lease::Leases;
+use crate::members::{MemberOp, Members};
 use crate::usage::Usage;
 use crate::view::View;
 use crate::write::{Write, check_put};
@@ -43,6 +44,7 @@ impl Default for MachineConfig {
 pub struct Machine {
     pub(crate) view: View,
     pub(crate) leases: Leases,
+    pub(crate) members: Members,
     pub(crate) usage: Usage,
     pub(crate) applied_index: u64,
     events: EventLog,
@@ -65,6 +67,8 @@ pub enum Response {
     LeaseGrant(LeaseGrantResponse),
     /// To [`Command::LeaseRevoke`].
     LeaseRevoke(LeaseRevokeResponse),
+    /// To [`Command::Member`]: every member behind the change.
+    Members(Vec<Member>),
 }
 
 /// What a command did to the leases, for the leader's [`crate::Lessor`].
@@ -98,19 +102,21 @@ pub struct Applied {
 impl Machine {
     /// A store at revision 1 with nothing in it.
     pub fn new(config: &MachineConfig) -> Machine {
-        Machine::with_state(View::fresh(), Leases::default(), Usage::default(), 0, config)
+        let nobody = Members::default();
+        Machine::with_state(View::fresh(), Leases::default(), nobody, Usage::default(), 0, config)
     }
 
     pub(crate) fn with_state(
         view: View,
         leases: Leases,
+        members: Members,
         usage: Usage,
         applied_index: u64,
         config: &MachineConfig,
     ) -> Machine {
         let events = EventLog::new(view.revision, view.compact_revision, config.event_log_bytes);
         let scavenge_from = Rev::first_of(view.compact_revision);
-        Machine { view, leases, usage, applied_index, events, scavenge_from }
+        Machine { view, leases, members, usage, applied_index, events, scavenge_from }
     }
 
     /// Applies the command at `index` of the replicated log, atomically: an error changes nothing
@@ -138,6 +144,7 @@ impl Machine {
             }
             Command::LeaseGrant(request) => self.lease_grant(request),
             Command::LeaseRevoke(request) => self.lease_revoke(request),
+            Command::Member(op) => self.member(op).map(without_lease),
         };
         self.scavenge(SCAVENGE_PER_APPLY);
         let (response, lease) = applied?;
@@ -170,6 +177,16 @@ impl Machine {
     /// The leases.
     pub fn leases(&self) -> &Leases {
         &self.leases
+    }
+
+    /// The members of the cluster.
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// Keeps consensus' record of who votes, as of the entry applied last. The same on every member.
+    pub fn set_configuration(&mut self, record: bytes::Bytes) {
+        self.members.set_configuration(record);
     }
 
     /// The event log. The handle stays valid for the machine's life, and beyond it when another
@@ -278,6 +295,11 @@ impl Machine {
         })?;
         let response = LeaseRevokeResponse { header: self.view.header() };
         Ok((Response::LeaseRevoke(response), Some(LeaseChange::Revoked { id: request.id })))
+    }
+
+    fn member(&mut self, op: &MemberOp) -> Result<Response, ApiError> {
+        self.members.apply(op)?;
+        Ok(Response::Members(self.members.iter().collect()))
     }
 
     fn trim(&mut self, key: &Key, compacted: i64) {

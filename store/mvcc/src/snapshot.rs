@@ -6,7 +6,8 @@
 //!         kind                          u8
 //!         body                          a protobuf message by kind
 //!
-//! stream  one header (1), any number of keys (2) and leases (3) chunks, one footer (4)
+//! stream  one header (1), any number of keys (2) and leases (3) chunks, one members chunk (7),
+//!         one footer (4)
 //! ```
 //!
 //! Only what compaction retains is written, keys in order, so two members at the same index write
@@ -19,19 +20,24 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
+use skein_store_api::pb::etcdserverpb::Member;
 use skein_store_api::pb::mvccpb::KeyValue;
 
 use crate::history::{History, Rev, Version};
 use crate::key::Key;
 use crate::lease::Leases;
 use crate::machine::{Machine, MachineConfig};
+use crate::members::Members;
 use crate::record;
 use crate::tree::Tree;
 use crate::usage::Usage;
 use crate::view::{Change, View};
 
-/// The format that [`Machine::snapshot`] writes and [`restore`] reads.
-pub const SNAPSHOT_VERSION: u32 = 1;
+/// The format that [`Machine::snapshot`] writes. [`restore`] also reads version 1, which knew
+/// neither members nor users.
+pub const SNAPSHOT_VERSION: u32 = 2;
+
+const OLDEST_VERSION: u32 = 1;
 
 /// A chunk is closed when it holds this many bytes of records: large enough that the checksum and
 /// the call per chunk cost nothing, small enough to be sent between other work.
@@ -47,6 +53,7 @@ const KIND_HEADER: u8 = 1;
 const KIND_KEYS: u8 = 2;
 const KIND_LEASES: u8 = 3;
 const KIND_FOOTER: u8 = 4;
+const KIND_MEMBERS: u8 = 7;
 
 /// Why a snapshot cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +75,9 @@ pub enum SnapshotError {
         what: &'static str,
     },
     /// Written by a newer build.
-    #[error("snapshot has format version {found}, this build reads version {SNAPSHOT_VERSION}")]
+    #[error(
+        "snapshot has format version {found}, this build reads versions {OLDEST_VERSION} to {SNAPSHOT_VERSION}"
+    )]
     UnknownVersion {
         /// The version found.
         found: u32,
@@ -118,6 +127,17 @@ struct LeaseRecord {
     ttl_seconds: i64,
 }
 
+/// Written once: a cluster has few members, and removed ids take eight bytes.
+#[derive(Clone, PartialEq, prost::Message)]
+struct MembersChunk {
+    #[prost(message, repeated, tag = "1")]
+    members: Vec<Member>,
+    #[prost(fixed64, repeated, tag = "2")]
+    removed: Vec<u64>,
+    #[prost(bytes = "bytes", tag = "3")]
+    configuration: Bytes,
+}
+
 #[derive(Clone, PartialEq, prost::Message)]
 struct Footer {
     #[prost(uint64, tag = "1")]
@@ -126,6 +146,8 @@ struct Footer {
     leases: u64,
     #[prost(fixed32, tag = "3")]
     hash: u32,
+    #[prost(uint64, tag = "4")]
+    members: u64,
 }
 
 impl Machine {
@@ -135,6 +157,7 @@ impl Machine {
         SnapshotChunks {
             view: self.view.clone(),
             leases: self.leases.iter().map(|(id, lease)| (id, lease.granted_ttl())).collect(),
+            members: self.members.clone(),
             applied_index: self.applied_index,
             versions: 0,
             next: Next::Header,
@@ -148,6 +171,7 @@ impl Machine {
 pub struct SnapshotChunks {
     view: View,
     leases: BTreeMap<i64, i64>,
+    members: Members,
     applied_index: u64,
     versions: u64,
     next: Next,
@@ -160,6 +184,7 @@ enum Next {
     Keys(Vec<u8>, Rev),
     /// Leases from this id on.
     Leases(i64),
+    Members,
     Footer,
     End,
 }
@@ -195,7 +220,7 @@ impl SnapshotChunks {
 
     fn lease_chunk(&mut self, from: i64) -> Bytes {
         let mut chunk = LeasesChunk::default();
-        let mut next = Next::Footer;
+        let mut next = Next::Members;
         for (&id, &ttl_seconds) in self.leases.range(from..) {
             if chunk.leases.len() == LEASES_PER_CHUNK {
                 next = Next::Leases(id);
@@ -205,6 +230,16 @@ impl SnapshotChunks {
         }
         self.next = next;
         frame(KIND_LEASES, &chunk)
+    }
+
+    fn members(&mut self) -> Bytes {
+        self.next = Next::Footer;
+        let chunk = MembersChunk {
+            members: self.members.iter().collect(),
+            removed: self.members.removed().collect(),
+            configuration: self.members.configuration().clone(),
+        };
+        frame(KIND_MEMBERS, &chunk)
     }
 
     fn header(&mut self) -> Bytes {
@@ -220,7 +255,7 @@ impl SnapshotChunks {
 
     fn footer(&mut self) -> Bytes {
         self.next = Next::End;
-        frame(KIND_FOOTER, &footer(&self.view, self.versions, self.leases.len()))
+        frame(KIND_FOOTER, &footer(&self.view, self.versions, self.leases.len(), &self.members))
     }
 }
 
@@ -232,16 +267,17 @@ impl Iterator for SnapshotChunks {
             Next::Header => Some(self.header()),
             Next::Keys(from, rev) => Some(self.keys(&from, rev)),
             Next::Leases(from) => Some(self.lease_chunk(from)),
+            Next::Members => Some(self.members()),
             Next::Footer => Some(self.footer()),
             Next::End => None,
         }
     }
 }
 
-fn footer(view: &View, versions: u64, leases: usize) -> Footer {
+fn footer(view: &View, versions: u64, leases: usize, members: &Members) -> Footer {
     // A hash of the newest revision cannot fail.
     let hash = view.hash_kv(0).map_or(0, |hash| hash.hash);
-    Footer { versions, leases: leases as u64, hash }
+    Footer { versions, leases: leases as u64, hash, members: members.len() as u64 }
 }
 
 fn frame(kind: u8, message: &impl Message) -> Bytes {
@@ -268,7 +304,7 @@ pub fn restore(mut from: impl Read, config: &MachineConfig) -> Result<Machine, S
     if kind != KIND_HEADER {
         return Err(SnapshotError::Damaged { chunk, what: "it does not begin with a header" });
     }
-    if header.format_version != SNAPSHOT_VERSION {
+    if !(OLDEST_VERSION..=SNAPSHOT_VERSION).contains(&header.format_version) {
         return Err(SnapshotError::UnknownVersion { found: header.format_version });
     }
     let mut build = Build::default();
@@ -278,6 +314,7 @@ pub fn restore(mut from: impl Read, config: &MachineConfig) -> Result<Machine, S
         match kind {
             KIND_KEYS => build.keys(decode(body, chunk)?, chunk)?,
             KIND_LEASES => build.leases(decode(body, chunk)?, chunk)?,
+            KIND_MEMBERS => build.members(decode(body, chunk)?),
             KIND_FOOTER => return build.finish(&header, &decode(body, chunk)?, chunk, config),
             _ => return Err(SnapshotError::Damaged { chunk, what: "unknown kind of chunk" }),
         }
@@ -312,6 +349,7 @@ struct Build {
     /// Keys in order, each with its versions in order.
     keys: Vec<(Key, History)>,
     leases: Leases,
+    members: Members,
     versions: u64,
     usage: Usage,
 }
@@ -346,6 +384,12 @@ impl Build {
         Ok(())
     }
 
+    fn members(&mut self, chunk: MembersChunk) {
+        chunk.members.iter().for_each(|member| self.members.insert_restored(member));
+        chunk.removed.iter().for_each(|&id| self.members.insert_removed(id));
+        self.members.set_configuration(Bytes::copy_from_slice(&chunk.configuration));
+    }
+
     fn finish(
         mut self,
         header: &Header,
@@ -375,11 +419,12 @@ impl Build {
             revision: header.revision,
             compact_revision: header.compact_revision,
         };
-        if footer(&view, self.versions, self.leases.len()) != *expected {
+        if footer(&view, self.versions, self.leases.len(), &self.members) != *expected {
             return Err(SnapshotError::Damaged { chunk, what: "contents differ from the footer" });
         }
         let index = header.applied_index;
-        Ok(Machine::with_state(view, self.leases, self.usage, index, config))
+        let Build { leases, members, usage, .. } = self;
+        Ok(Machine::with_state(view, leases, members, usage, index, config))
     }
 }
 

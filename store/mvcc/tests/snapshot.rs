@@ -1,9 +1,9 @@
 //! Snapshots that must not be taken: cut, damaged, from another time.
 
 use skein_store_api::pb::etcdserverpb::{
-    CompactionRequest, LeaseGrantRequest, PutRequest, RangeRequest,
+    CompactionRequest, LeaseGrantRequest, Member, PutRequest, RangeRequest,
 };
-use skein_store_mvcc::{Command, Machine, MachineConfig, SnapshotError, restore};
+use skein_store_mvcc::{Command, Machine, MachineConfig, MemberOp, SnapshotError, restore};
 
 fn machine(keys: usize, value_bytes: usize) -> Machine {
     let mut machine = Machine::new(&MachineConfig::default());
@@ -93,16 +93,36 @@ fn chunks_of_two_snapshots_do_not_mix() {
 }
 
 #[test]
+fn members_are_part_of_the_state() {
+    let mut machine = machine(1, 1);
+    let index = machine.applied_index();
+    let add = |id| {
+        let url = format!("http://m{id}:2380");
+        MemberOp::Add(Member { id, peer_ur_ls: vec![url], ..Default::default() })
+    };
+    let ops = [add(5), add(6), MemberOp::Remove(5)];
+    for (op, index) in ops.into_iter().zip(index + 1..) {
+        machine.apply(index, &Command::Member(op)).unwrap();
+    }
+    machine.set_configuration(bytes::Bytes::from_static(b"who votes"));
+    let back = restore(&stream(&machine)[..], &MachineConfig::default()).unwrap();
+    assert_eq!(back.members(), machine.members());
+    assert!(back.members().was_removed(5) && back.members().get(6).is_some());
+    assert_eq!(back.members().configuration(), "who votes".as_bytes());
+    assert_eq!(back.hash(), machine.hash());
+}
+
+#[test]
 fn an_unknown_version_is_named() {
     let mut file = stream(&machine(1, 1));
     // The header's first field is the format version: tag, number.
-    assert_eq!(file[9..11], [0x08, 1]);
+    assert_eq!(file[9..11], [0x08, 2]);
     file[10] = 9;
     let length = u32::from_le_bytes([file[0], file[1], file[2], file[3]]) as usize;
     let checksum = crc32c::crc32c(&file[8..9 + length]);
     file[4..8].copy_from_slice(&checksum.to_le_bytes());
     let error = restore(&file[..], &MachineConfig::default()).unwrap_err();
-    let expected = "snapshot has format version 9, this build reads version 1";
+    let expected = "snapshot has format version 9, this build reads versions 1 to 2";
     assert_eq!(error.to_string(), expected);
 }
 

@@ -10,6 +10,8 @@ use crate::error::EntryKindError;
 pub enum EntryKind {
     /// Data for the state machine; empty when a new leader only marks its term.
     Normal,
+    /// A [`crate::ConfChange`] of the cluster's members.
+    ConfChange,
 }
 
 impl EntryKind {
@@ -17,7 +19,13 @@ impl EntryKind {
     pub fn code(self) -> u8 {
         match self {
             EntryKind::Normal => 1,
+            EntryKind::ConfChange => 3,
         }
+    }
+
+    /// Raft's numbers start at 0, ours at 1.
+    pub(crate) fn code_of_raft(kind: eraftpb::EntryType) -> u8 {
+        kind as u8 + 1
     }
 
     /// The kind that a stored number means.
@@ -27,6 +35,7 @@ impl EntryKind {
     pub fn from_code(code: u8) -> Result<Self, EntryKindError> {
         match code {
             1 => Ok(EntryKind::Normal),
+            3 => Ok(EntryKind::ConfChange),
             found => Err(EntryKindError { found }),
         }
     }
@@ -47,17 +56,14 @@ pub struct Entry {
 
 impl Entry {
     pub(crate) fn from_raft(entry: eraftpb::Entry) -> Result<Self, EntryKindError> {
-        let kind = match entry.entry_type {
-            eraftpb::EntryType::EntryNormal => EntryKind::Normal,
-            // Raft's numbers start at 0, ours at 1.
-            other => return Err(EntryKindError { found: other as u8 + 1 }),
-        };
+        let kind = EntryKind::from_code(EntryKind::code_of_raft(entry.entry_type))?;
         Ok(Self { index: entry.index, term: entry.term, kind, data: entry.data })
     }
 
     pub(crate) fn into_raft(self) -> eraftpb::Entry {
         let entry_type = match self.kind {
             EntryKind::Normal => eraftpb::EntryType::EntryNormal,
+            EntryKind::ConfChange => eraftpb::EntryType::EntryConfChangeV2,
         };
         let Self { index, term, data, .. } = self;
         eraftpb::Entry { entry_type, index, term, data, ..Default::default() }

@@ -30,6 +30,35 @@ pub enum RaftError {
         /// The kind found.
         source: EntryKindError,
     },
+    /// A configuration change contradicts the configuration.
+    #[error("the configuration change in log entry {index} is impossible")]
+    ConfChange {
+        /// Index of the entry.
+        index: u64,
+        /// Why.
+        source: raft::Error,
+    },
+}
+
+/// A peer's message that this version does not understand. It is dropped: consensus lives with
+/// lost messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum MessageError {
+    /// An unknown kind, or one that only the member itself may use.
+    #[error("message kind {found} is unknown")]
+    Kind {
+        /// The number found.
+        found: u32,
+    },
+    /// It carries an entry of unknown kind.
+    #[error("a message carries an entry of unknown kind {found}")]
+    EntryKind {
+        /// The number found.
+        found: u32,
+    },
+    /// A read that says not which.
+    #[error("a read carries no context")]
+    NoContext,
 }
 
 /// Why a proposal was not taken. Nothing was appended: it is safe to say so to the caller.
@@ -41,11 +70,14 @@ pub enum ProposeError {
     /// Too many bytes are waiting to be committed.
     #[error("too many bytes are waiting to be committed")]
     Overloaded,
+    /// Another configuration change is not applied yet, or leadership is being handed over.
+    #[error("another change of the configuration or of leadership is under way")]
+    Busy,
 }
 
 /// The stored number of an entry kind is not known to this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("entry kind {found} is unknown (known: 1 normal)")]
+#[error("entry kind {found} is unknown (known: 1 normal, 3 configuration change)")]
 pub struct EntryKindError {
     /// The number found.
     pub found: u8,

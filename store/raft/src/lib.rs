@@ -8,14 +8,18 @@
 //! Bounds are named in [`limits`]; PreVote and CheckQuorum are always on; the election timeout is
 //! drawn once from a seed that the owner gives, so equal inputs give equal effects.
 
+mod configuration;
 mod entry;
 mod error;
 pub mod limits;
 mod memory_log;
+mod message;
 mod node;
 
+pub use configuration::{Change, ConfChange, ConfChangeError, Configuration};
 pub use entry::{Entry, EntryKind, HardState};
-pub use error::{EntryKindError, ProposeError, RaftError};
+pub use error::{EntryKindError, MessageError, ProposeError, RaftError};
+pub use message::{Message, SnapshotMeta, WireEntry};
 pub use node::{
-    Effects, Leadership, Node, NodeConfig, NodeStatus, ReadIndex, ReadTicket, Restored,
+    Effects, Leadership, Node, NodeConfig, NodeStatus, Progress, ReadIndex, ReadTicket, Restored,
 };

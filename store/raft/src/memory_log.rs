@@ -5,14 +5,19 @@
 
 use std::collections::VecDeque;
 
-use raft::eraftpb::{ConfState, Entry, Snapshot};
+use raft::eraftpb::{Entry, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
+use crate::configuration::Configuration;
 use crate::entry::HardState;
+use crate::message::SnapshotMeta;
 
 pub(crate) struct MemoryLog {
     hard_state: HardState,
-    voters: ConfState,
+    /// In force at the applied index.
+    pub(crate) configuration: Configuration,
+    /// Index and term of the last entry that the state machine contains.
+    applied: (u64, u64),
     /// Index and term of the entry before the first one held.
     base: (u64, u64),
     entries: VecDeque<Entry>,
@@ -22,12 +27,28 @@ pub(crate) struct MemoryLog {
 impl MemoryLog {
     pub(crate) fn new(
         hard_state: HardState,
-        voters: ConfState,
+        configuration: Configuration,
         base: (u64, u64),
         entries: Vec<Entry>,
     ) -> Self {
         let bytes = entries.iter().map(size).sum();
-        Self { hard_state, voters, base, entries: entries.into(), bytes }
+        Self { hard_state, configuration, applied: base, base, entries: entries.into(), bytes }
+    }
+
+    /// Starts over behind a snapshot.
+    pub(crate) fn restore(&mut self, snapshot: &SnapshotMeta) {
+        self.base = (snapshot.index, snapshot.term);
+        self.applied = self.base;
+        self.configuration = snapshot.configuration();
+        self.entries.clear();
+        self.bytes = 0;
+    }
+
+    /// The state machine contains everything up to `index`.
+    pub(crate) fn applied(&mut self, index: u64) {
+        if let Ok(term) = self.term(index) {
+            self.applied = (index, term);
+        }
     }
 
     /// Appends, replacing everything from the first new index on.
@@ -72,7 +93,7 @@ fn size(entry: &Entry) -> u64 {
 
 impl Storage for MemoryLog {
     fn initial_state(&self) -> raft::Result<RaftState> {
-        Ok(RaftState::new(self.hard_state.to_raft(), self.voters.clone()))
+        Ok(RaftState::new(self.hard_state.to_raft(), self.configuration.to_raft()))
     }
 
     fn entries(
@@ -124,8 +145,13 @@ impl Storage for MemoryLog {
         Ok(self.last())
     }
 
-    /// Raft asks for a snapshot only to send it to a peer; a single voter has none.
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+    /// The state machine as it is now. Only what it contains is told here; whoever sends the message
+    /// takes the data, and tells the position anew if the state machine has moved on.
+    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+        let (index, term) = self.applied;
+        if index < request_index || index == 0 {
+            return Err(StorageError::SnapshotTemporarilyUnavailable.into());
+        }
+        Ok(SnapshotMeta::new(index, term, &self.configuration).to_raft())
     }
 }

@@ -1,30 +1,35 @@
 //! The node: inputs to effects.
 //!
 //! ```text
-//!   tick, campaign, propose, read_index          persisted(n)        applied(i)
+//!   tick, step, propose, read_index              persisted(n)        applied(i)
 //!                  │                                  ▲                  ▲
 //!                  ▼                                  │                  │
-//!               effects() ──> entries, hard state ──> disk               │
-//!                         └─> committed entries ──────────> state machine
+//!               effects() ──> entries, hard state ──> disk ──> messages  │
+//!                         ├─> committed entries ──────────> state machine
+//!                         └─> a leader's messages, at once
 //! ```
 
+mod progress;
+
 use bytes::Bytes;
-use raft::eraftpb::{self, ConfState, MessageType};
-use raft::{Config, RawNode, ReadOnlyOption, StateRole};
+use raft::eraftpb::{self, EntryType, MessageType};
+use raft::{Config, RawNode, ReadOnlyOption, SnapshotStatus, StateRole};
 use slog::Logger;
 
+use crate::configuration::{ConfChange, Configuration};
 use crate::entry::{Entry, HardState};
-use crate::error::{ProposeError, RaftError};
+use crate::error::{MessageError, ProposeError, RaftError};
 use crate::limits;
 use crate::memory_log::MemoryLog;
+use crate::message::{Message, SnapshotMeta};
+
+pub use progress::Progress;
 
 /// What a node is told once, at its start.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
     /// This member, not 0.
     pub id: u64,
-    /// All voting members, this one included.
-    pub voters: Vec<u64>,
     /// Ticks without a leader before an election; the real timeout is once to twice that, fixed
     /// for the node's life by `seed`.
     pub election_ticks: usize,
@@ -44,6 +49,8 @@ pub struct Restored {
     pub hard_state: HardState,
     /// Index and term of the last entry that the restored state machine contains.
     pub base: (u64, u64),
+    /// The configuration in force there; empty where the first entries bring it.
+    pub configuration: Configuration,
     /// All entries after `base`, in order.
     pub entries: Vec<Entry>,
 }
@@ -72,15 +79,21 @@ pub struct ReadIndex {
     pub index: u64,
 }
 
-/// What the owner must do, in this order: tell others about `leadership`; make `hard_state` and
-/// `entries` durable, then call [`Node::persisted`] with `number`; apply `committed`, then call
-/// [`Node::applied`]; release `reads` whose index is applied.
+/// What the owner must do, in this order: tell others about `leadership`; send `messages`; take over
+/// `snapshot`; make `hard_state` and `entries` durable, then call [`Node::persisted`] with `number`
+/// and send `persisted_messages`; apply `committed`, then call [`Node::applied`]; release `reads`
+/// whose index is applied.
 #[derive(Debug)]
 pub struct Effects {
     /// Names these effects towards [`Node::persisted`].
     pub number: u64,
     /// Set when leader, role or term changed.
     pub leadership: Option<Leadership>,
+    /// To send at once: a leader's, which need not wait for its own disk.
+    pub messages: Vec<Message>,
+    /// A leader's snapshot replaces state and log; its data came with the message. It must be
+    /// durable before anything else of these effects.
+    pub snapshot: Option<SnapshotMeta>,
     /// Set when the hard state changed.
     pub hard_state: Option<HardState>,
     /// To append to the log; replaces what the log holds from the first index on.
@@ -88,7 +101,10 @@ pub struct Effects {
     /// Whether entries and hard state must be durable before [`Node::persisted`]. When not, only
     /// the commit index moved, and a later write may carry it.
     pub must_sync: bool,
-    /// To apply to the state machine, in order, each exactly once.
+    /// To send once the above is durable: promises to others.
+    pub persisted_messages: Vec<Message>,
+    /// To apply to the state machine, in order, each exactly once; configuration changes with
+    /// [`Node::change`].
     pub committed: Vec<Entry>,
     /// Confirmed reads.
     pub reads: Vec<ReadIndex>,
@@ -136,10 +152,8 @@ impl Node {
         // tail may have taken uncommitted entries below a term that was recorded.
         hard_state.commit = hard_state.commit.clamp(base.0, last);
         hard_state.term = hard_state.term.max(base.1);
-        let mut voters = ConfState::default();
-        voters.set_voters(config.voters.clone());
         let entries = restored.entries.into_iter().map(Entry::into_raft).collect();
-        let log = MemoryLog::new(hard_state, voters, base, entries);
+        let log = MemoryLog::new(hard_state, restored.configuration, base, entries);
         let logger = Logger::root(slog::Discard, slog::o!());
         let raw =
             RawNode::new(&raft_config(config, base.0), log, &logger).map_err(RaftError::Config)?;
@@ -149,6 +163,19 @@ impl Node {
     /// One unit of time passed.
     pub fn tick(&mut self) {
         self.raw.tick();
+        self.leave_joint();
+    }
+
+    /// A peer sent a message. One from a former life of the cluster, or that makes no sense now, is
+    /// dropped, as the network might have done.
+    ///
+    /// # Errors
+    /// This version does not understand it; nothing happened.
+    pub fn step(&mut self, message: Message) -> Result<(), MessageError> {
+        let message = message.into_raft()?;
+        // What raft refuses here (a response of a member that is none) it would ignore as well.
+        let _ = self.raw.step(message);
+        Ok(())
     }
 
     /// Stands for election now instead of waiting for the timeout: right at the start of a sole
@@ -166,30 +193,76 @@ impl Node {
     /// # Errors
     /// This node does not lead, or too much is uncommitted; nothing was appended.
     pub fn propose(&mut self, batch: Vec<Bytes>) -> Result<u64, ProposeError> {
+        self.append(batch.into_iter().map(|data| proposal(EntryType::EntryNormal, data)).collect())
+    }
+
+    /// Appends a configuration change; the entry has the returned index. One is under way at a time.
+    ///
+    /// # Errors
+    /// As [`Node::propose`], or another change is not applied yet.
+    pub fn propose_change(&mut self, change: &ConfChange) -> Result<u64, ProposeError> {
+        let joint = self.configuration().is_joint();
+        if self.leads() && (self.raw.raft.has_pending_conf() || joint != change.changes.is_empty())
+        {
+            return Err(ProposeError::Busy);
+        }
+        self.append(vec![proposal(EntryType::EntryConfChangeV2, change.encode())])
+    }
+
+    fn append(&mut self, entries: Vec<eraftpb::Entry>) -> Result<u64, ProposeError> {
         if !self.leads() {
             return Err(ProposeError::NotLeader);
+        }
+        if self.raw.raft.lead_transferee.is_some() {
+            return Err(ProposeError::Busy);
         }
         let first = self.raw.raft.raft_log.last_index() + 1;
         let mut message = eraftpb::Message::default();
         message.set_msg_type(MessageType::MsgPropose);
         message.from = self.id;
-        message.set_entries(batch.into_iter().map(proposal).collect::<Vec<_>>().into());
+        message.set_entries(entries.into());
         match self.raw.step(message) {
             Ok(()) => Ok(first),
+            // A leader that was removed from the cluster drops proposals too.
+            Err(_) if !self.configuration().contains(self.id) => Err(ProposeError::NotLeader),
             Err(_) => Err(ProposeError::Overloaded),
         }
     }
 
-    /// Asks for the index that a linearizable read must wait for. `None` when this node cannot
-    /// confirm reads now (not leading, or nothing committed in its term yet).
+    /// Asks for the index that a linearizable read must wait for. `None` when nobody can be asked
+    /// now. A request may be lost on its way: ask again, which gives another ticket, when no
+    /// confirmation comes.
     pub fn read_index(&mut self) -> Option<ReadTicket> {
-        if !self.leads() || !self.raw.raft.commit_to_current_term() {
+        let ready = match self.leads() {
+            true => self.raw.raft.commit_to_current_term(),
+            false => self.raw.raft.leader_id != 0,
+        };
+        if !ready {
             return None;
         }
         let ticket = ReadTicket(self.next_ticket);
         self.next_ticket += 1;
         self.raw.read_index(self.read_context(ticket));
         Some(ticket)
+    }
+
+    /// Hands leadership over to another voter, as soon as that one has the whole log. Does nothing
+    /// on a member that does not lead.
+    pub fn transfer_leader(&mut self, to: u64) {
+        if self.leads() {
+            self.raw.transfer_leader(to);
+        }
+    }
+
+    /// A message could not be delivered to that member.
+    pub fn unreachable(&mut self, id: u64) {
+        self.raw.report_unreachable(id);
+    }
+
+    /// The snapshot for that member arrived there, or did not.
+    pub fn snapshot_sent(&mut self, id: u64, arrived: bool) {
+        let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        self.raw.report_snapshot(id, status);
     }
 
     /// What is to be done now, if anything.
@@ -201,20 +274,42 @@ impl Node {
             return Ok(None);
         }
         let mut ready = self.raw.ready();
+        let snapshot =
+            (!ready.snapshot().is_empty()).then(|| SnapshotMeta::from_raft(ready.snapshot()));
+        if let Some(snapshot) = &snapshot {
+            self.raw.mut_store().restore(snapshot);
+        }
         let raft_entries = ready.take_entries();
         self.raw.mut_store().append(&raft_entries);
+        let wire = |messages: Vec<_>| messages.into_iter().map(Message::from_raft).collect();
         let effects = Effects {
             number: ready.number(),
             leadership: None,
+            messages: wire(ready.take_messages()),
+            snapshot,
             hard_state: ready.hs().map(HardState::from_raft),
             entries: convert(raft_entries)?,
             must_sync: ready.must_sync(),
+            persisted_messages: wire(ready.take_persisted_messages()),
             committed: convert(ready.take_committed_entries())?,
             reads: self.confirmed(ready.take_read_states()),
         };
         self.raw.advance_append_async(ready);
         let leadership = self.news();
         Ok(Some(Effects { leadership, ..effects }))
+    }
+
+    /// The state machine applies the configuration change in the entry at `index`. Not called for a
+    /// change that it refuses.
+    ///
+    /// # Errors
+    /// The change contradicts the configuration.
+    pub fn change(&mut self, index: u64, change: &ConfChange) -> Result<Configuration, RaftError> {
+        let state = self.raw.apply_conf_change(&change.to_raft());
+        let state = state.map_err(|source| RaftError::ConfChange { index, source })?;
+        let configuration = Configuration::from_raft(&state);
+        self.raw.mut_store().configuration = configuration.clone();
+        Ok(configuration)
     }
 
     /// Entries and hard state of the effects named `number`, and of all before, are durable.
@@ -224,6 +319,7 @@ impl Node {
 
     /// The state machine contains everything up to `index`.
     pub fn applied(&mut self, index: u64) {
+        self.raw.mut_store().applied(index);
         self.raw.advance_apply_to(index);
         self.raw.mut_store().trim(index, limits::CATCH_UP_ENTRIES, limits::CATCH_UP_BYTES);
     }
@@ -249,8 +345,22 @@ impl Node {
         }
     }
 
-    fn leads(&self) -> bool {
+    /// The configuration at the applied index.
+    pub fn configuration(&self) -> &Configuration {
+        &self.raw.store().configuration
+    }
+
+    /// Whether this node leads.
+    pub fn leads(&self) -> bool {
         self.raw.raft.state == StateRole::Leader
+    }
+
+    /// Leaves a joint configuration whose leader went away before it could.
+    fn leave_joint(&mut self) {
+        if self.leads() && self.configuration().auto_leave {
+            // Refused while a change is under way; the next tick tries again.
+            let _ = self.propose_change(&ConfChange::default());
+        }
     }
 
     fn news(&mut self) -> Option<Leadership> {
@@ -289,8 +399,8 @@ impl Node {
 /// Member id, incarnation and ticket, eight bytes each.
 const CONTEXT_BYTES: usize = 24;
 
-fn proposal(data: Bytes) -> eraftpb::Entry {
-    eraftpb::Entry { data, ..Default::default() }
+fn proposal(entry_type: EntryType, data: Bytes) -> eraftpb::Entry {
+    eraftpb::Entry { entry_type, data, ..Default::default() }
 }
 
 fn convert(entries: Vec<eraftpb::Entry>) -> Result<Vec<Entry>, RaftError> {

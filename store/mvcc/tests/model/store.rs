@@ -100,6 +100,7 @@ impl Model {
                 }
                 Response::LeaseRevoke(LeaseRevokeResponse::default())
             }
+            Command::Member(_) => unreachable!("the generator changes no members"),
         };
         if next.events.len() > before {
             next.states.push(keys);
@@ -111,6 +112,7 @@ impl Model {
             Response::Compact(r) => &mut r.header,
             Response::LeaseGrant(r) => &mut r.header,
             Response::LeaseRevoke(r) => &mut r.header,
+            Response::Members(_) => unreachable!("nothing asks for members"),
         };
         *header = next.header();
         *self = next;

@@ -7,14 +7,16 @@ use crate::entry::EntryKind;
 const ID: u64 = 0x51;
 
 fn config() -> NodeConfig {
-    NodeConfig {
-        id: ID,
-        voters: vec![ID],
-        election_ticks: 10,
-        heartbeat_ticks: 1,
-        seed: 7,
-        incarnation: 1,
-    }
+    NodeConfig { id: ID, election_ticks: 10, heartbeat_ticks: 1, seed: 7, incarnation: 1 }
+}
+
+fn configuration(voters: &[u64]) -> Configuration {
+    Configuration { voters: voters.to_vec(), ..Configuration::default() }
+}
+
+/// A fresh member that votes alone.
+fn sole() -> Restored {
+    Restored { configuration: configuration(&[ID]), ..Restored::default() }
 }
 
 /// A disk and a state machine that only remember.
@@ -47,7 +49,7 @@ impl World {
 }
 
 fn started() -> (Node, World) {
-    let mut node = Node::new(&config(), Restored::default()).expect("a valid configuration");
+    let mut node = Node::new(&config(), sole()).expect("a valid configuration");
     let mut world = World::default();
     node.campaign().expect("an operable node");
     world.run(&mut node);
@@ -68,7 +70,7 @@ fn a_sole_voter_leads_after_campaigning() {
 
 #[test]
 fn a_sole_voter_leads_by_time_alone() {
-    let mut node = Node::new(&config(), Restored::default()).expect("a valid configuration");
+    let mut node = Node::new(&config(), sole()).expect("a valid configuration");
     let mut world = World::default();
     for _ in 0..2 * config().election_ticks {
         node.tick();
@@ -95,7 +97,7 @@ fn a_batch_takes_consecutive_indexes_and_one_write() {
 
 #[test]
 fn a_follower_takes_no_proposal_and_confirms_no_read() {
-    let mut node = Node::new(&config(), Restored::default()).expect("a valid configuration");
+    let mut node = Node::new(&config(), sole()).expect("a valid configuration");
     assert_eq!(node.propose(vec![Bytes::from("x")]), Err(ProposeError::NotLeader));
     assert_eq!(node.read_index(), None);
     assert!(!node.decides_alone());
@@ -129,8 +131,7 @@ fn a_read_waits_for_the_commit_index() {
 #[test]
 fn entries_must_connect_to_the_state() {
     let entry = Entry { index: 9, term: 1, kind: EntryKind::Normal, data: Bytes::new() };
-    let restored =
-        Restored { hard_state: HardState::default(), base: (4, 1), entries: vec![entry] };
+    let restored = Restored { base: (4, 1), entries: vec![entry], ..sole() };
     let error = Node::new(&config(), restored).err().expect("a gap");
     assert!(matches!(error, RaftError::Gap { base: 4, first: 9 }));
 }
@@ -164,8 +165,8 @@ proptest! {
                 incarnation += 1;
                 let restored = Restored {
                     hard_state: world.hard_state,
-                    base: (0, 0),
                     entries: world.log.clone(),
+                    ..sole()
                 };
                 world.applied.clear();
                 node = Node::new(&NodeConfig { incarnation, ..config() }, restored).expect("valid");
