@@ -38,6 +38,11 @@ pub trait Disk: Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Whether files may be prepared on a thread of their own. Not on a simulated disk, where the
+    /// order of all operations must be the same every time.
+    fn takes_threads(&self) -> bool {
+        true
+    }
 }
 
 /// The operating system's files.

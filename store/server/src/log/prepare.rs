@@ -11,6 +11,9 @@ pub(super) struct NextSegment(Option<JoinHandle<Result<Created, LogError>>>);
 
 impl NextSegment {
     pub(super) fn start(place: &Arc<SegmentPlace>, sequence: u64, capacity: u64) -> Self {
+        if !place.disk.takes_threads() {
+            return Self(None);
+        }
         let place = Arc::clone(place);
         let work = move || Segment::create(&place, sequence, capacity);
         // Without a thread the segment is created when it is needed.
