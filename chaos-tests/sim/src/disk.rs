@@ -36,6 +36,8 @@ pub struct Faults {
     pub jitter_us: u64,
     /// The next sync fails.
     pub fail_sync: bool,
+    /// Syncs say that all is well and do nothing. No fault that a store must bear.
+    pub sync_lies: bool,
     /// Bytes that fit.
     pub capacity: u64,
     /// Operations after which the member stops in the middle of one.
@@ -45,8 +47,14 @@ pub struct Faults {
 impl Default for Faults {
     /// A healthy disk as it is found in a server: a sync takes about a millisecond.
     fn default() -> Self {
-        let (sync_us, jitter_us) = (800, 700);
-        Self { sync_us, jitter_us, fail_sync: false, capacity: u64::MAX, stop_after: None }
+        Self {
+            sync_us: 800,
+            jitter_us: 700,
+            fail_sync: false,
+            sync_lies: false,
+            capacity: u64::MAX,
+            stop_after: None,
+        }
     }
 }
 

@@ -153,7 +153,9 @@ impl DiskFile for SimFile {
                 state.file(inode)?.fail_sync(|| rng.one_in(2));
                 return Err(io::Error::other("the disk did not take it"));
             }
-            state.file(inode)?.sync();
+            if !state.faults.sync_lies {
+                state.file(inode)?.sync();
+            }
             doing.then(())
         })
     }
