@@ -14,5 +14,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         builder.extern_path(format!(".{package}"), format!("::skein_store_api::pb::{package}"))
     });
     builder.compile_fds(descriptors)?;
+    peer_services()
+}
+
+/// What members say to each other. The messages of consensus come from `skein-store-raft`.
+fn peer_services() -> Result<(), Box<dyn std::error::Error>> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
+    println!("cargo::rerun-if-changed={}", dir.display());
+    let descriptors = protox::compile([dir.join("peer.proto")], [&dir])?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .extern_path(".skein.peer.v1.Message", "::skein_store_raft::Message")
+        .compile_fds(descriptors)?;
     Ok(())
 }

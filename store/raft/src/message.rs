@@ -11,7 +11,7 @@ use crate::entry::{Entry, EntryKind};
 use crate::error::MessageError;
 
 /// A message from one member to another. `kind` uses the numbers of raft-proto 0.7.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
 pub struct Message {
     /// What the message is.
     #[prost(uint32, tag = "1")]
@@ -61,7 +61,7 @@ pub struct Message {
 }
 
 /// A log entry on the wire.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
 pub struct WireEntry {
     /// [`EntryKind::code`]; 0 for what carries a read's context.
     #[prost(uint32, tag = "1")]
@@ -78,7 +78,7 @@ pub struct WireEntry {
 }
 
 /// What a snapshot contains.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
 pub struct SnapshotMeta {
     /// Index of the last entry contained.
     #[prost(uint64, tag = "1")]

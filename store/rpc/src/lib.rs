@@ -49,6 +49,12 @@ pub mod v3electionpb {
     include!(concat!(env!("OUT_DIR"), "/v3electionpb.rs"));
 }
 
+/// What members of a cluster say to each other.
+pub mod peer {
+    #![allow(missing_docs, clippy::all, unreachable_pub, reason = "generated")]
+    include!(concat!(env!("OUT_DIR"), "/skein.peer.v1.rs"));
+}
+
 /// The status that carries `error` to a client: exact text, etcd's code.
 pub fn status(error: ApiError) -> tonic::Status {
     tonic::Status::new(tonic::Code::from_i32(error.code() as i32), error.message())

@@ -8,7 +8,9 @@ use std::time::Duration;
 use clap::{ArgAction, Parser};
 use thiserror::Error;
 
-use crate::config::{AutoCompaction, ConfigError, ListenUrl, MemberConfig, TlsConfig};
+use crate::config::{
+    AutoCompaction, ClusterState, ConfigError, ListenUrl, MemberConfig, TlsConfig,
+};
 
 pub use elsewhere::{Ignored, normalize};
 
@@ -28,21 +30,44 @@ pub struct Flags {
     /// Addresses that clients are told [default: the addresses listened on]
     #[arg(long, value_delimiter = ',')]
     advertise_client_urls: Vec<String>,
-    /// Addresses for other members; recorded, not opened: a cluster of one has no peers.
+    /// Addresses to serve other members on, comma-separated: http://IP:PORT or https://IP:PORT
     #[arg(long, value_delimiter = ',', default_value = "http://localhost:2380")]
-    listen_peer_urls: Vec<String>,
+    listen_peer_urls: Vec<ListenUrl>,
     /// Addresses that other members are told.
     #[arg(long, value_delimiter = ',', default_value = "http://localhost:2380")]
     initial_advertise_peer_urls: Vec<String>,
-    /// The cluster as name=url pairs; this version takes exactly this member.
+    /// The founders of a new cluster, or the members of the one to join: name=url pairs,
+    /// comma-separated [default: this member alone]
     #[arg(long, value_delimiter = ',')]
     initial_cluster: Vec<String>,
     /// Hashed into the ids of cluster and member.
     #[arg(long, default_value = "etcd-cluster")]
     initial_cluster_token: String,
-    /// `new`; joining an existing cluster is not offered by this version.
+    /// `new` founds a cluster, `existing` joins the one of --initial-cluster; counts at the first
+    /// start only.
     #[arg(long, default_value = "new", value_parser = ["new", "existing"])]
     initial_cluster_state: String,
+    /// Certificate chain towards other members, as their server and as their client, PEM.
+    #[arg(long, requires = "peer_key_file")]
+    peer_cert_file: Option<PathBuf>,
+    /// Private key towards other members, PEM.
+    #[arg(long, requires = "peer_cert_file")]
+    peer_key_file: Option<PathBuf>,
+    /// Demand certificates issued by --peer-trusted-ca-file from other members. Always so where that
+    /// file is given.
+    #[arg(long, action = ArgAction::Set, default_value = "false", default_missing_value = "true",
+          num_args = 0..=1, require_equals = true)]
+    peer_client_cert_auth: bool,
+    /// Authorities of members' certificates, PEM.
+    #[arg(long, requires = "peer_cert_file")]
+    peer_trusted_ca_file: Option<PathBuf>,
+    /// Refuse changes of the members that could cost the quorum.
+    #[arg(long, action = ArgAction::Set, default_value = "true", default_missing_value = "true",
+          num_args = 0..=1, require_equals = true)]
+    strict_reconfig_check: bool,
+    /// Learners that the cluster may have at a time.
+    #[arg(long, alias = "experimental-max-learners", default_value_t = 1)]
+    max_learners: usize,
     /// Additional addresses for /metrics and /health, comma-separated.
     #[arg(long, value_delimiter = ',')]
     listen_metrics_urls: Vec<ListenUrl>,
@@ -103,18 +128,15 @@ pub struct Flags {
 /// A flag whose value cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FlagError {
-    /// More members than this one.
-    #[error(
-        "--initial-cluster must name exactly this member ({name}=...): clusters of several \
-         members are not offered by this version"
-    )]
+    /// Not a name and an address.
+    #[error("--initial-cluster has {part:?}, which is not name=url")]
     Cluster {
-        /// This member's name.
-        name: String,
+        /// The part.
+        part: String,
     },
-    /// Joining.
-    #[error("--initial-cluster-state=existing is not offered by this version")]
-    Existing,
+    /// Certificates of members without authorities.
+    #[error("--peer-client-cert-auth needs --peer-trusted-ca-file")]
+    NoPeerAuthorities,
     /// Client certificates without authorities.
     #[error("--client-cert-auth needs --trusted-ca-file")]
     NoAuthorities,
@@ -149,7 +171,10 @@ impl Flags {
     /// # Errors
     /// Names the flag that cannot work.
     pub fn into_config(self) -> Result<MemberConfig, FlagError> {
-        self.check_cluster()?;
+        let initial_cluster = self.initial_cluster()?;
+        if self.peer_client_cert_auth && self.peer_trusted_ca_file.is_none() {
+            return Err(FlagError::NoPeerAuthorities);
+        }
         if self.client_cert_auth && self.trusted_ca_file.is_none() {
             return Err(FlagError::NoAuthorities);
         }
@@ -166,7 +191,18 @@ impl Flags {
         let config = MemberConfig {
             listen_client_urls: self.listen_client_urls,
             advertise_client_urls: self.advertise_client_urls,
+            listen_peer_urls: self.listen_peer_urls,
             advertise_peer_urls: self.initial_advertise_peer_urls,
+            initial_cluster,
+            cluster_state: match self.initial_cluster_state.as_str() {
+                "existing" => ClusterState::Existing,
+                _ => ClusterState::New,
+            },
+            peer_tls: self.peer_cert_file.zip(self.peer_key_file).map(|(cert_file, key_file)| {
+                TlsConfig { cert_file, key_file, trusted_ca_file: self.peer_trusted_ca_file }
+            }),
+            strict_reconfig_check: self.strict_reconfig_check,
+            max_learners: self.max_learners,
             cluster_token: self.initial_cluster_token,
             listen_metrics_urls: self.listen_metrics_urls,
             tls: self.cert_file.zip(self.key_file).map(|(cert_file, key_file)| TlsConfig {
@@ -189,15 +225,13 @@ impl Flags {
         Ok(config)
     }
 
-    fn check_cluster(&self) -> Result<(), FlagError> {
-        if self.initial_cluster_state == "existing" {
-            return Err(FlagError::Existing);
-        }
-        let own = |pair: &String| pair.split_once('=').is_some_and(|(name, _)| name == self.name);
-        if self.initial_cluster.iter().all(own) {
-            return Ok(());
-        }
-        Err(FlagError::Cluster { name: self.name.clone() })
+    fn initial_cluster(&self) -> Result<Vec<(String, String)>, FlagError> {
+        let pair = |part: &String| {
+            let (name, url) =
+                part.split_once('=').ok_or(FlagError::Cluster { part: part.clone() })?;
+            Ok((name.to_owned(), url.to_owned()))
+        };
+        self.initial_cluster.iter().map(pair).collect()
     }
 
     fn auto_compaction(&self) -> Result<AutoCompaction, FlagError> {

@@ -19,8 +19,21 @@ pub struct MemberConfig {
     pub listen_client_urls: Vec<ListenUrl>,
     /// Where clients are told to go. Empty: the addresses really listened on.
     pub advertise_client_urls: Vec<String>,
+    /// Where other members are served. Empty for a member that never has any.
+    pub listen_peer_urls: Vec<ListenUrl>,
     /// Where other members are told to go; shown in the member list and hashed into the ids.
     pub advertise_peer_urls: Vec<String>,
+    /// The founders of a new cluster, or the members of the one to join, this one included: names
+    /// with peer URLs. Empty: this member alone.
+    pub initial_cluster: Vec<(String, String)>,
+    /// Whether the first start founds a cluster or joins one.
+    pub cluster_state: ClusterState,
+    /// Certificates between members, needed by `https` peer addresses.
+    pub peer_tls: Option<TlsConfig>,
+    /// Learners that the cluster may have at a time.
+    pub max_learners: usize,
+    /// Refuse changes of the members that could cost the quorum.
+    pub strict_reconfig_check: bool,
     /// Hashed into the ids, so that clusters with equal addresses differ.
     pub cluster_token: String,
     /// Where `/metrics` and `/health` are served as well.
@@ -47,6 +60,15 @@ pub struct MemberConfig {
     pub quota_backend_bytes: u64,
 }
 
+/// What the first start of a member does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClusterState {
+    /// Founds a cluster, together with the other members of the initial one.
+    New,
+    /// Joins a cluster to which the member was added before.
+    Existing,
+}
+
 /// Automatic compaction of history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AutoCompaction {
@@ -69,6 +91,9 @@ pub struct TlsConfig {
     pub trusted_ca_file: Option<PathBuf>,
 }
 
+/// Learners at a time by default, as etcd: each is one more copy of the log for the leader.
+const DEFAULT_MAX_LEARNERS: usize = 1;
+
 /// Quota that etcd has by default, in bytes.
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 
@@ -80,7 +105,13 @@ impl MemberConfig {
             data_dir: data_dir.into(),
             listen_client_urls: vec![ListenUrl::loopback()],
             advertise_client_urls: Vec::new(),
+            listen_peer_urls: Vec::new(),
             advertise_peer_urls: vec!["http://localhost:2380".into()],
+            initial_cluster: Vec::new(),
+            cluster_state: ClusterState::New,
+            peer_tls: None,
+            max_learners: DEFAULT_MAX_LEARNERS,
+            strict_reconfig_check: true,
             cluster_token: "etcd-cluster".into(),
             listen_metrics_urls: Vec::new(),
             tls: None,
@@ -132,6 +163,13 @@ impl MemberConfig {
         if self.tls.is_none() && urls.clone().any(|url| url.tls) {
             return Err(ConfigError::NoCertificate);
         }
+        let peers =
+            self.initial_cluster.iter().map(|(_, url)| url).chain(&self.advertise_peer_urls);
+        let encrypted = self.listen_peer_urls.iter().any(|url| url.tls)
+            || peers.into_iter().any(|url| url.starts_with("https://"));
+        if encrypted && self.peer_tls.as_ref().is_none_or(|tls| tls.trusted_ca_file.is_none()) {
+            return Err(ConfigError::NoPeerCertificate);
+        }
         if self.max_request_bytes > MAX_REQUEST_BYTES {
             return Err(ConfigError::RequestTooLarge);
         }
@@ -163,6 +201,11 @@ pub enum ConfigError {
     /// An `https` address without a certificate.
     #[error("https addresses need --cert-file and --key-file")]
     NoCertificate,
+    /// An `https` peer address without what it needs.
+    #[error(
+        "https peer addresses need --peer-cert-file, --peer-key-file and --peer-trusted-ca-file"
+    )]
+    NoPeerCertificate,
     /// Beyond what one log batch can hold.
     #[error("--max-request-bytes must be at most {MAX_REQUEST_BYTES}")]
     RequestTooLarge,

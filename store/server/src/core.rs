@@ -1,16 +1,21 @@
 //! What every service needs: proposing, waiting for reads, headers.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use prost::Message;
 use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::ResponseHeader;
-use skein_store_mvcc::{Applied, Command};
+use skein_store_mvcc::{Applied, Command, Envelope, MemberOp, Origin, Renewal};
+use skein_store_rpc::peer::LeasesRequest;
 use tokio::sync::{oneshot, watch};
 
-use crate::driver::inbox::{Inbox, Proposal};
+use crate::driver::inbox::{Inbox, PeerInput};
 use crate::metrics::Metrics;
-use crate::state::State;
+use crate::peer::Peers;
+use crate::replica::Proposal;
+use crate::state::{Reply, State};
 
 /// Resolves when the member stops, or is gone.
 pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
@@ -21,12 +26,18 @@ pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
 /// The version of the cluster and of the stored format, as etcd tells it.
 pub(crate) const CLUSTER_VERSION: &str = "3.7.0";
 
+/// Pause between two looks at who leads, while leadership moves.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
+
+/// Pause before a leader is looked for again.
+const LEADER_PAUSE: Duration = Duration::from_millis(50);
+
 /// Who this member is.
 pub(crate) struct MemberInfo {
     pub(crate) id: u64,
     pub(crate) cluster_id: u64,
+    pub(crate) cluster_token: String,
     pub(crate) name: String,
-    pub(crate) peer_urls: Vec<String>,
     pub(crate) client_urls: Vec<String>,
 }
 
@@ -39,6 +50,8 @@ pub(crate) struct Limits {
     pub(crate) request_timeout: Duration,
     pub(crate) watch_progress_interval: Duration,
     pub(crate) quota_bytes: u64,
+    pub(crate) max_learners: usize,
+    pub(crate) strict_reconfig_check: bool,
 }
 
 /// Shared by all services of a member.
@@ -47,6 +60,9 @@ pub(crate) struct Core {
     pub(crate) limits: Limits,
     pub(crate) state: Arc<State>,
     pub(crate) inbox: Arc<Inbox>,
+    pub(crate) peers: Arc<Peers>,
+    /// Number of the next proposal; begins where no former life of this member came to.
+    pub(crate) sequence: AtomicU64,
     pub(crate) metrics: Arc<Metrics>,
     /// Becomes true when the member stops; long streams end then.
     pub(crate) stopping: watch::Receiver<bool>,
@@ -59,18 +75,42 @@ impl Core {
     /// The change's own error, or why it was not taken. [`ApiError::Timeout`] leaves open whether
     /// it happens.
     pub(crate) async fn propose(&self, command: Command) -> Result<Applied, ApiError> {
-        let command = command.encode();
-        if command.len() > self.limits.max_request_bytes {
-            return Err(ApiError::RequestTooLarge);
-        }
-        let (reply, answer) = oneshot::channel();
-        self.inbox.propose(Proposal { command, reply: Some(reply) })?;
+        let (proposal, reply, answer) = self.proposal(&command)?;
+        let term = self.state.term();
+        self.inbox.propose(proposal, Some(reply))?;
         match tokio::time::timeout(self.limits.request_timeout, answer).await {
             Ok(Ok(reply)) => reply,
             // The driver went away without an answer: it stopped by an error.
             Ok(Err(_)) => Err(ApiError::Stopped),
+            Err(_) if self.state.term() != term => Err(ApiError::TimeoutLeaderFail),
             Err(_) => Err(ApiError::Timeout),
         }
+    }
+
+    /// Replicates a change that nobody waits for; it may get lost.
+    pub(crate) fn propose_unattended(&self, command: &Command) {
+        let proposal = Proposal { sequence: 0, command: command.encode(), changes_members: false };
+        let _ = self.inbox.propose(proposal, None);
+    }
+
+    fn proposal(
+        &self,
+        command: &Command,
+    ) -> Result<(Proposal, oneshot::Sender<Reply>, oneshot::Receiver<Reply>), ApiError> {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        let origin = Origin { member: self.member.id, sequence };
+        // What stands around a command is not the client's, and must not make it too large.
+        let around = origin.encoded_len() + 2;
+        let changes_members = matches!(
+            command,
+            Command::Member(MemberOp::Add(_) | MemberOp::Remove(_) | MemberOp::Promote(_))
+        );
+        let command = command.encode_in(&Envelope { origin: Some(origin), author: None });
+        if command.len() - around > self.limits.max_request_bytes {
+            return Err(ApiError::RequestTooLarge);
+        }
+        let (reply, answer) = oneshot::channel();
+        Ok((Proposal { sequence, command, changes_members }, reply, answer))
     }
 
     /// Returns once a read of the state here sees every write acknowledged before this call.
@@ -91,6 +131,90 @@ impl Core {
             Ok(Err(_)) => Err(ApiError::Stopped),
             Err(_) => Err(ApiError::Timeout),
         }
+    }
+
+    /// Starts a lease over, on the leader. It makes sure first that it still leads: a later leader's
+    /// clock started over without this renewal.
+    ///
+    /// # Errors
+    /// This member does not lead, or cannot find out.
+    pub(crate) async fn renew_as_leader(&self, lease: i64) -> Result<i64, ApiError> {
+        self.linearizable().await?;
+        if !self.state.leads() {
+            return Err(ApiError::NotLeader);
+        }
+        match self.state.renew(lease) {
+            Renewal::Renewed { ttl_seconds } => Ok(ttl_seconds),
+            Renewal::Expired | Renewal::Unknown => Ok(0),
+        }
+    }
+
+    /// Seconds that a lease has left by the leader's clock, from now on in full if `renew`; 0 when it
+    /// is over.
+    ///
+    /// # Errors
+    /// No leader answered in time.
+    pub(crate) async fn lease_seconds(&self, id: i64, renew: bool) -> Result<i64, ApiError> {
+        let deadline = Instant::now() + self.limits.request_timeout;
+        loop {
+            let outcome = self.ask_leader(id, renew, deadline).await;
+            let again = matches!(
+                outcome,
+                Err(ApiError::NotLeader | ApiError::NoLeader | ApiError::TimeoutConnectionLost)
+            );
+            if !again {
+                return outcome;
+            }
+            if Instant::now() + LEADER_PAUSE >= deadline {
+                return Err(ApiError::Timeout);
+            }
+            tokio::time::sleep(LEADER_PAUSE).await;
+        }
+    }
+
+    async fn ask_leader(&self, id: i64, renew: bool, deadline: Instant) -> Result<i64, ApiError> {
+        let leader = self.state.position().leader;
+        if leader != self.member.id {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            let request = LeasesRequest { id, renew };
+            return Ok(self.peers.leases(leader, request, patience).await?.ttl);
+        }
+        if renew {
+            return self.renew_as_leader(id).await;
+        }
+        self.linearizable().await?;
+        Ok(self.state.lease_remaining(id).unwrap_or(0))
+    }
+
+    /// Hands leadership to another voter and waits until that one leads.
+    ///
+    /// # Errors
+    /// This member does not lead, the other has no vote, or did not take over in time.
+    pub(crate) async fn move_leader(&self, to: u64) -> Result<(), ApiError> {
+        if !self.state.leads() {
+            return Err(ApiError::NotLeader);
+        }
+        let target = self.state.glance(|machine| machine.members().get(to));
+        if target.is_none_or(|target| target.is_learner) {
+            return Err(ApiError::BadLeaderTransferee);
+        }
+        if to != self.member.id {
+            self.inbox.peer(PeerInput::TransferLeader { to });
+        }
+        let deadline = Instant::now() + self.limits.request_timeout;
+        while self.state.position().leader != to {
+            if Instant::now() >= deadline {
+                return Err(ApiError::Timeout);
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// Whether this member has no vote.
+    pub(crate) fn is_learner(&self) -> bool {
+        let own = self.state.glance(|machine| machine.members().get(self.member.id));
+        own.is_some_and(|own| own.is_learner)
     }
 
     /// A header with the newest applied revision.

@@ -12,13 +12,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::cluster::Known;
 use crate::log::Owner;
 
 /// Format version of the identity file.
-const IDENTITY_VERSION: u32 = 1;
+const IDENTITY_VERSION: u32 = 2;
 
 /// The data directory cannot be used.
 #[derive(Debug, Error)]
@@ -101,26 +101,37 @@ impl DataDir {
         self.root.join("member/snap")
     }
 
-    /// The identity kept here; on the first start the given one is kept from now on.
+    /// The identity kept here; `None` on the first start.
     ///
     /// # Errors
     /// The file is damaged or of another version, or data is here without it.
-    pub(crate) fn identity(&self, fresh: Identity) -> Result<Identity, DataDirError> {
-        let path = self.root.join("member/identity");
+    pub(crate) fn identity(&self) -> Result<Option<Identity>, DataDirError> {
+        let path = self.identity_file();
         match fs::read(&path) {
-            Ok(bytes) => parse_identity(&path, &bytes),
+            Ok(bytes) => parse_identity(&path, &bytes).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if self.log().exists() {
                     return Err(DataDirError::IdentityMissing { path: self.root.join("member") });
                 }
-                let text = serde_json::to_vec_pretty(&Stored { v: IDENTITY_VERSION, id: &fresh });
-                let text =
-                    text.map_err(|source| DataDirError::Identity { path: path.clone(), source })?;
-                write_durably(&path, &text).map_err(io_error("write", &path))?;
-                Ok(fresh)
+                Ok(None)
             }
             Err(source) => Err(DataDirError::Io { action: "read", path, source }),
         }
+    }
+
+    /// Keeps the identity from now on.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn keep_identity(&self, identity: &Identity) -> Result<(), DataDirError> {
+        let path = self.identity_file();
+        let text = serde_json::to_vec_pretty(&Stored { v: IDENTITY_VERSION, id: identity });
+        let text = text.map_err(|source| DataDirError::Identity { path: path.clone(), source })?;
+        write_durably(&path, &text).map_err(io_error("write", &path))
+    }
+
+    fn identity_file(&self) -> PathBuf {
+        self.root.join("member/identity")
     }
 }
 
@@ -131,29 +142,17 @@ pub(crate) struct Identity {
     pub(crate) cluster_id: u64,
     /// The member, not 0.
     pub(crate) member_id: u64,
+    /// Whether this member founded the cluster, with all of `members`.
+    pub(crate) founded: bool,
+    /// The members as they were known at the first start. From the log on they are what it says.
+    pub(crate) members: Vec<Known>,
 }
 
 impl Identity {
-    /// The identity of the only member of a new cluster: a hash of its peer URLs and the cluster's
-    /// token, so that equal flags give equal ids, as with etcd.
-    pub(crate) fn derive(peer_urls: &[String], token: &str) -> Self {
-        let mut urls = peer_urls.to_vec();
-        urls.sort();
-        let member_id = hash_id(&[urls.join(","), token.to_owned()]);
-        Self { member_id, cluster_id: hash_id(&[member_id.to_string(), token.to_owned()]) }
-    }
-
     /// The owner of this member's files.
     pub(crate) fn owner(&self) -> Owner {
         Owner { cluster_id: self.cluster_id, member_id: self.member_id }
     }
-}
-
-fn hash_id(parts: &[String]) -> u64 {
-    let digest = Sha256::digest(parts.join("\n").as_bytes());
-    let head = digest.first_chunk::<8>().copied().unwrap_or_default();
-    // Raft reserves 0 for "nobody".
-    u64::from_be_bytes(head).max(1)
 }
 
 #[derive(Serialize)]
@@ -203,8 +202,10 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Data
 mod tests {
     use super::*;
 
-    fn urls() -> Vec<String> {
-        vec!["http://a:2380".into(), "http://b:2380".into()]
+    fn identity(member_id: u64) -> Identity {
+        let peer_urls = vec!["http://a:2380".into()];
+        let members = vec![Known { id: member_id, name: "a".into(), peer_urls }];
+        Identity { cluster_id: 7, member_id, founded: true, members }
     }
 
     #[test]
@@ -218,13 +219,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_identity_stays() {
+    fn the_identity_is_kept() {
         let root = tempfile::tempdir().expect("a temporary directory");
         let dir = DataDir::lock(root.path()).expect("nobody has it");
-        let first = dir.identity(Identity::derive(&urls(), "t")).expect("a new directory");
-        let other = Identity::derive(&urls(), "another");
-        assert_ne!(first, other);
-        assert_eq!(dir.identity(other).expect("readable"), first);
+        assert_eq!(dir.identity().expect("a new directory"), None);
+        dir.keep_identity(&identity(5)).expect("writable");
+        assert_eq!(dir.identity().expect("readable"), Some(identity(5)));
     }
 
     #[test]
@@ -232,20 +232,12 @@ mod tests {
         let root = tempfile::tempdir().expect("a temporary directory");
         let dir = DataDir::lock(root.path()).expect("nobody has it");
         let path = root.path().join("member/identity");
-        fs::write(&path, br#"{"v":2,"whoever":true}"#).expect("writable");
-        let refused = dir.identity(Identity::derive(&urls(), "t")).expect_err("unknown version");
-        assert!(matches!(refused, DataDirError::IdentityVersion { found: 2, .. }));
+        fs::write(&path, br#"{"v":9,"whoever":true}"#).expect("writable");
+        let refused = dir.identity().expect_err("unknown version");
+        assert!(matches!(refused, DataDirError::IdentityVersion { found: 9, .. }));
         fs::remove_file(&path).expect("present");
         fs::create_dir(dir.log()).expect("writable");
-        let refused = dir.identity(Identity::derive(&urls(), "t")).expect_err("data without owner");
+        let refused = dir.identity().expect_err("data without owner");
         assert!(matches!(refused, DataDirError::IdentityMissing { .. }));
-    }
-
-    #[test]
-    fn ids_depend_on_urls_and_token_but_not_on_order() {
-        let mut turned = urls();
-        turned.reverse();
-        assert_eq!(Identity::derive(&urls(), "t"), Identity::derive(&turned, "t"));
-        assert_ne!(Identity::derive(&urls(), "t"), Identity::derive(&urls()[..1], "t"));
     }
 }

@@ -86,7 +86,8 @@ impl Check {
     async fn run(self, core: &Arc<Core>) -> Result<(), ApiError> {
         match self {
             Check::LinearizableRead => core.linearizable().await,
-            // A member that serves at all has an undamaged state in memory and votes.
+            Check::NonLearner if core.is_learner() => Err(ApiError::NotSupportedForLearner),
+            // A member that serves at all has an undamaged state in memory.
             Check::DataCorruption | Check::SerializableRead | Check::NonLearner => Ok(()),
         }
     }

@@ -9,6 +9,7 @@ macro_rules! etcd_version {
 
 mod app;
 pub mod cli;
+mod cluster;
 mod compactor;
 mod config;
 mod core;
@@ -21,18 +22,21 @@ pub mod logging;
 mod member;
 mod metrics;
 mod net;
+mod peer;
 mod process;
+pub mod replica;
 mod service;
 pub mod snapshot_file;
 mod state;
 
-pub use config::{AutoCompaction, ConfigError, ListenUrl, MemberConfig, TlsConfig};
+pub use cluster::ClusterError;
+pub use config::{AutoCompaction, ClusterState, ConfigError, ListenUrl, MemberConfig, TlsConfig};
 pub use data_dir::DataDirError;
 pub use driver::DriverError;
 pub use member::{Member, StartError};
 pub use net::tls::TlsError;
 pub use process::raise_max_open_files;
-pub use state::{ApplyError, RestoreError};
+pub use state::{ApplyError, Clock, Reply, RestoreError};
 
 /// The version of etcd whose API and behaviour this member shows to clients that ask.
 pub const ETCD_VERSION: &str = etcd_version!();

@@ -78,8 +78,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log, cutting a torn tail, and returns what it holds after `base` (the last index
-    /// that a snapshot contains, 0 without one).
+    /// Opens the log, cutting a torn tail, and returns what it holds after `base` (index and term of
+    /// the last entry that the snapshot contains, zeros without one).
     ///
     /// # Errors
     /// Damage inside, an unknown format version, another owner, or an I/O error; the log is left
@@ -87,7 +87,7 @@ impl Log {
     pub fn open(
         disk: Arc<dyn Disk>,
         options: &LogOptions,
-        base: u64,
+        base: (u64, u64),
     ) -> Result<(Self, Recovered), LogError> {
         let place = Arc::new(SegmentPlace { disk, dir: options.dir.clone(), owner: options.owner });
         let found = recover::recover(&place, base)?;
@@ -98,18 +98,21 @@ impl Log {
         };
         let mut full: VecDeque<_> = found.segments.into();
         full.pop_back();
-        let log = Self {
+        let mut log = Self {
             next: NextSegment::start(&place, sequence + 1, options.segment_bytes),
             segment_bytes: options.segment_bytes,
             active,
             full,
-            last_index: found.recovered.last_index().max(base),
+            last_index: found.recovered.last_index().max(base.0),
             next_batch: found.next_batch,
             hard_state: found.recovered.hard_state,
             hard_state_owed: false,
             failed: false,
             place,
         };
+        if found.refuted {
+            log.reset(base.0, base.1)?;
+        }
         Ok((log, found.recovered))
     }
 
@@ -138,6 +141,20 @@ impl Log {
             }
             rest = later;
         }
+    }
+
+    /// Goes on behind a snapshot that a leader sent: what the log held before counts no more. The
+    /// snapshot must be durable already.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn reset(&mut self, index: u64, term: u64) -> Result<(), LogError> {
+        let mut batch = BatchEncoder::new(self.next_batch);
+        batch.reset(index, term);
+        batch.hard_state(&self.hard_state);
+        self.write(batch, index)?;
+        self.full.iter_mut().for_each(|(_, last)| *last = index.min(*last));
+        Ok(())
     }
 
     /// Marks everything written so far as complete, so that damage to the last batch is told from
@@ -177,6 +194,10 @@ impl Log {
     }
 
     fn append_batch(&mut self, entries: &[Entry]) -> Result<std::time::Duration, LogError> {
+        // A batch without frames would leave a gap in the batches' numbers.
+        if entries.is_empty() && !self.hard_state_owed {
+            return Ok(std::time::Duration::ZERO);
+        }
         let mut batch = BatchEncoder::new(self.next_batch);
         if self.hard_state_owed {
             batch.hard_state(&self.hard_state);

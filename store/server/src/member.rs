@@ -1,33 +1,31 @@
 //! Starting, embedding and stopping one member.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+mod opened;
+mod publish;
 
-use skein_store_mvcc::{Machine, MachineConfig};
-use skein_store_raft::{Node, NodeConfig, RaftError, Restored};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::ETCD_VERSION;
 use crate::app::{ClientApp, MetricsApp};
+use crate::cluster::ClusterError;
 use crate::compactor;
 use crate::config::{ConfigError, ListenUrl, MemberConfig};
 use crate::core::{Core, Limits, MemberInfo, stopped};
 use crate::data_dir::{DataDir, DataDirError, Identity};
-use crate::disk::{Disk, OsDisk};
-use crate::driver::inbox::Inbox;
-use crate::driver::{Driver, DriverError, Snapshotter};
-use crate::log::{Log, LogError, LogOptions, SEGMENT_BYTES};
-use crate::metrics::Metrics;
+use crate::driver::{Driver, DriverError};
+use crate::net::Listener;
 use crate::net::admission::Admission;
-use crate::net::tls::TlsError;
-use crate::net::{Listener, tls};
-use crate::snapshot_file::{self, Position, SnapshotError};
-use crate::state::{RestoreError, State};
+use crate::net::tls::{Acceptor, TlsError};
+use crate::peer::app::PeerApp;
+use crate::replica::OpenError;
+use opened::Opened;
 
 /// A member could not start.
 #[derive(Debug, Error)]
@@ -35,26 +33,18 @@ pub enum StartError {
     /// The configuration cannot work.
     #[error("the configuration cannot work")]
     Config(#[from] ConfigError),
+    /// The flags describe no cluster for this member.
+    #[error("the cluster cannot be set up")]
+    Cluster(#[from] ClusterError),
+    /// No member of the cluster to join answered.
+    #[error("no member of the cluster answered")]
+    Join(#[source] tonic::Status),
     /// The data directory cannot be used.
     #[error("the data directory cannot be used")]
     DataDir(#[from] DataDirError),
-    /// The log cannot be used.
-    #[error("the log cannot be used")]
-    Log(#[from] LogError),
-    /// The newest snapshot cannot be used.
-    #[error("the snapshot cannot be used")]
-    Snapshot(#[from] SnapshotError),
-    /// The newest snapshot does not hold a state that this version understands.
-    #[error("the snapshot {} cannot be restored", path.display())]
-    Restore {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: RestoreError,
-    },
-    /// Consensus cannot go on from what is there.
-    #[error("consensus cannot start")]
-    Raft(#[from] RaftError),
+    /// What it holds cannot be used.
+    #[error("the data cannot be used")]
+    Open(#[from] OpenError),
     /// What the log holds cannot be applied.
     #[error("the log cannot be applied")]
     Driver(#[from] DriverError),
@@ -81,6 +71,8 @@ pub struct Member {
     core: Arc<Core>,
     clients: Vec<(ListenUrl, SocketAddr)>,
     metrics: Vec<SocketAddr>,
+    peers: Vec<SocketAddr>,
+    known: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
     serving: JoinSet<()>,
     driver: Option<JoinHandle<Result<(), DriverError>>>,
@@ -88,22 +80,38 @@ pub struct Member {
 }
 
 impl Member {
-    /// Starts a member: locks and reads its data, becomes leader, and serves.
+    /// Starts a member: locks and reads its data, finds its cluster, and serves. A member that votes
+    /// alone leads already when this returns; of others [`Member::ready`] tells.
     ///
     /// # Errors
     /// See [`StartError`]; nothing is left running then.
     pub async fn start(config: MemberConfig) -> Result<Self, StartError> {
         config.check()?;
-        let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
-        let clients = bind(&config.listen_client_urls, acceptor.as_ref()).await?;
-        let metrics = bind(&config.listen_metrics_urls, acceptor.as_ref()).await?;
+        let acceptor = config.tls.as_ref().map(Acceptor::new).transpose()?;
+        let peer_acceptor = config.peer_tls.as_ref().map(Acceptor::new).transpose()?;
+        let listeners = Listeners {
+            clients: bind(&config.listen_client_urls, acceptor.as_ref()).await?,
+            metrics: bind(&config.listen_metrics_urls, acceptor.as_ref()).await?,
+            peers: bind(&config.listen_peer_urls, peer_acceptor.as_ref()).await?,
+        };
+        let dir = DataDir::lock(&config.data_dir)?;
+        let identity = opened::identity(&config, &dir).await?;
         // Replaying a long log takes time that the runtime's threads do not have.
         let opened = {
-            let config = config.clone();
-            tokio::task::spawn_blocking(move || Opened::open(&config)).await
+            let (config, runtime) = (config.clone(), Handle::current());
+            let open = move || Opened::open(&config, dir, identity, runtime);
+            tokio::task::spawn_blocking(open).await
         };
         let opened = opened.map_err(|error| StartError::Thread(error.into()))??;
-        opened.serve(&config, clients, metrics)
+        serve(opened, &config, listeners)
+    }
+
+    /// Returns once the cluster knows this member's addresses, for which it needs a leader; or when
+    /// the member stopped before.
+    pub async fn ready(&self) {
+        let mut known = self.known.clone();
+        // An error means that the member is gone.
+        let _ = known.wait_for(|known| *known).await;
     }
 
     /// Where clients are served, with the ports really taken.
@@ -119,6 +127,11 @@ impl Member {
     /// Where `/metrics` and `/health` are served besides, with the ports really taken.
     pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
         self.metrics.clone()
+    }
+
+    /// Where other members are served, with the ports really taken.
+    pub fn peer_addresses(&self) -> Vec<SocketAddr> {
+        self.peers.clone()
     }
 
     /// The cluster's id, the same in the header of every answer for ever.
@@ -172,7 +185,7 @@ impl Drop for Member {
 
 async fn bind(
     urls: &[ListenUrl],
-    acceptor: Option<&tokio_rustls::TlsAcceptor>,
+    acceptor: Option<&Arc<Acceptor>>,
 ) -> Result<Vec<Listener>, StartError> {
     let mut bound = Vec::with_capacity(urls.len());
     for url in urls {
@@ -182,116 +195,84 @@ async fn bind(
     Ok(bound)
 }
 
-/// Data opened, log replayed, leader elected; nothing served yet.
-struct Opened {
-    dir: DataDir,
-    identity: Identity,
-    state: Arc<State>,
-    inbox: Arc<Inbox>,
-    metrics: Arc<Metrics>,
-    driver: Driver,
+/// Addresses taken, nothing served yet.
+struct Listeners {
+    clients: Vec<Listener>,
+    metrics: Vec<Listener>,
+    peers: Vec<Listener>,
 }
 
-impl Opened {
-    fn open(config: &MemberConfig) -> Result<Self, StartError> {
-        let begun = Instant::now();
-        let dir = DataDir::lock(&config.data_dir)?;
-        let fresh = Identity::derive(&config.advertise_peer_urls, &config.cluster_token);
-        let identity = dir.identity(fresh)?;
-        let owner = identity.owner();
-        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-        let (machine, base) = restore(&*disk, &dir, &identity)?;
-        let options = LogOptions { dir: dir.log(), owner, segment_bytes: SEGMENT_BYTES };
-        let (log, recovered) = Log::open(Arc::clone(&disk), &options, base.index)?;
-        let replayed = recovered.entries.len();
-        let cut_bytes = recovered.cut_bytes;
-        if cut_bytes > 0 {
-            tracing::warn!(cut_bytes, "cut a write that a crash had left unfinished");
-        }
-        let restored = Restored {
-            hard_state: recovered.hard_state,
-            base: (base.index, base.term),
-            entries: recovered.entries,
-        };
-        let node = Node::new(&node_config(config, &identity), restored)?;
-        let metrics = Arc::new(Metrics::new(identity.member_id, ETCD_VERSION));
-        let state = Arc::new(State::new(machine, config.election_timeout, Arc::clone(&metrics)));
-        let inbox = Arc::new(Inbox::default());
-        let snapshotter = Snapshotter::new(disk, dir.snapshots(), owner, config.snapshot_count);
-        let tick = config.heartbeat_interval;
-        let mut driver =
-            Driver::new(node, log, Arc::clone(&state), Arc::clone(&inbox), tick, snapshotter);
-        driver.start()?;
-        tracing::info!(
-            snapshot_index = base.index,
-            replayed,
-            revision = state.revision(),
-            took_ms = begun.elapsed().as_millis() as u64,
-            "restored data"
-        );
-        Ok(Self { dir, identity, state, inbox, metrics, driver })
+fn serve(
+    opened: Opened,
+    config: &MemberConfig,
+    listeners: Listeners,
+) -> Result<Member, StartError> {
+    let (stop, stopping) = watch::channel(false);
+    let addresses: Vec<_> = listeners.clients.iter().map(|l| (l.url, l.address)).collect();
+    let core = Arc::new(Core {
+        member: member_info(config, &opened.identity, &addresses),
+        limits: limits(config),
+        metrics: Arc::clone(&opened.state.metrics),
+        state: opened.state,
+        inbox: opened.inbox,
+        peers: opened.peers,
+        sequence: AtomicU64::new(opened.incarnation),
+        stopping: stopping.clone(),
+    });
+    let (driver, failed) = spawn_driver(opened.driver, opened.dir)?;
+    let mut serving = JoinSet::new();
+    let metrics = listeners.metrics.iter().map(|listener| listener.address).collect();
+    let peers = listeners.peers.iter().map(|listener| listener.address).collect();
+    let app = ClientApp::new(Arc::clone(&core));
+    let places = Admission::of_clients();
+    for listener in listeners.clients {
+        let (stop, places) = (stopping.clone(), places.clone());
+        serving.spawn(listener.serve(app.clone(), config.max_concurrent_streams, places, stop));
     }
+    for listener in listeners.metrics {
+        let (app, stop) = (MetricsApp(Arc::clone(&core)), stopping.clone());
+        let places = Admission::of_metrics();
+        serving.spawn(listener.serve(app, config.max_concurrent_streams, places, stop));
+    }
+    let peer_app = PeerApp::new(Arc::clone(&core), opened.place);
+    for listener in listeners.peers {
+        let (app, stop, places) = (peer_app.clone(), stopping.clone(), Admission::of_peers());
+        serving.spawn(listener.serve(app, config.max_concurrent_streams, places, stop));
+    }
+    for waker in core.state.wakers() {
+        spawn_until_stopped(&mut serving, &stopping, async move { waker.run().await });
+    }
+    spawn_until_stopped(&mut serving, &stopping, Arc::clone(&core.peers).keep_company());
+    serving.spawn(compactor::run(Arc::clone(&core), config.auto_compaction, stopping));
+    let (tell, known) = watch::channel(false);
+    let urls: Vec<_> = addresses.iter().map(|(url, address)| url.url(*address)).collect();
+    serving.spawn(publish::run(Arc::clone(&core), urls.join(","), tell));
+    Ok(Member {
+        core,
+        clients: addresses,
+        metrics,
+        peers,
+        known,
+        stop,
+        serving,
+        driver: Some(driver),
+        failed,
+    })
+}
 
-    fn serve(
-        self,
-        config: &MemberConfig,
-        clients: Vec<Listener>,
-        metrics: Vec<Listener>,
-    ) -> Result<Member, StartError> {
-        let (stop, stopping) = watch::channel(false);
-        let addresses: Vec<_> = clients.iter().map(|l| (l.url, l.address)).collect();
-        let core = Arc::new(Core {
-            member: member_info(config, &self.identity, &addresses),
-            limits: limits(config),
-            state: self.state,
-            inbox: self.inbox,
-            metrics: self.metrics,
-            stopping: stopping.clone(),
-        });
-        let (driver, failed) = spawn_driver(self.driver, self.dir)?;
-        let mut serving = JoinSet::new();
-        let metrics_addresses = metrics.iter().map(|listener| listener.address).collect();
-        let app = ClientApp::new(Arc::clone(&core));
-        let places = Admission::of_clients();
-        for listener in clients {
-            let (stop, places) = (stopping.clone(), places.clone());
-            let streams = config.max_concurrent_streams;
-            serving.spawn(listener.serve(app.clone(), streams, places, stop));
+fn spawn_until_stopped(
+    serving: &mut JoinSet<()>,
+    stopping: &watch::Receiver<bool>,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    let mut stop = stopping.clone();
+    serving.spawn(async move {
+        tokio::select! {
+            // Both arms may be dropped: neither holds anything.
+            () = stopped(&mut stop) => {}
+            () = work => {}
         }
-        for listener in metrics {
-            let app = MetricsApp(Arc::clone(&core));
-            let (stop, places) = (stopping.clone(), Admission::of_metrics());
-            serving.spawn(listener.serve(app, config.max_concurrent_streams, places, stop));
-        }
-        for waker in core.state.wakers() {
-            let mut stop = stopping.clone();
-            serving.spawn(async move {
-                tokio::select! {
-                    // Both arms may be dropped: neither holds anything.
-                    () = stopped(&mut stop) => {}
-                    () = waker.run() => {}
-                }
-            });
-        }
-        serving.spawn(compactor::run(Arc::clone(&core), config.auto_compaction, stopping));
-        let urls: Vec<_> = addresses.iter().map(|(url, address)| url.url(*address)).collect();
-        tracing::info!(
-            name = config.name,
-            member = format_args!("{:x}", core.member.id),
-            cluster = format_args!("{:x}", core.member.cluster_id),
-            urls = urls.join(","),
-            "ready to serve client requests"
-        );
-        Ok(Member {
-            core,
-            clients: addresses,
-            metrics: metrics_addresses,
-            stop,
-            serving,
-            driver: Some(driver),
-            failed,
-        })
-    }
+    });
 }
 
 type DriverThread = JoinHandle<Result<(), DriverError>>;
@@ -324,36 +305,6 @@ impl Drop for Told {
     }
 }
 
-/// The newest snapshot's state, or a fresh one.
-fn restore(
-    disk: &dyn Disk,
-    dir: &DataDir,
-    identity: &Identity,
-) -> Result<(Machine, Position), StartError> {
-    let newest = snapshot_file::open_newest(disk, &dir.snapshots(), identity.owner())?;
-    let Some(mut reader) = newest else {
-        return Ok((Machine::new(&MachineConfig::default()), Position::default()));
-    };
-    let position = reader.ends_at();
-    let path = reader.path().to_owned();
-    let machine = crate::state::restore(&mut reader)
-        .map_err(|source| StartError::Restore { path, source })?;
-    Ok((machine, position))
-}
-
-fn node_config(config: &MemberConfig, identity: &Identity) -> NodeConfig {
-    // Only has to differ from one start to the next.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    NodeConfig {
-        id: identity.member_id,
-        voters: vec![identity.member_id],
-        election_ticks: config.election_ticks(),
-        heartbeat_ticks: 1,
-        seed: identity.member_id,
-        incarnation: now.as_nanos() as u64,
-    }
-}
-
 fn member_info(
     config: &MemberConfig,
     identity: &Identity,
@@ -364,8 +315,8 @@ fn member_info(
     MemberInfo {
         id: identity.member_id,
         cluster_id: identity.cluster_id,
+        cluster_token: config.cluster_token.clone(),
         name: config.name.clone(),
-        peer_urls: config.advertise_peer_urls.clone(),
         client_urls: advertised.unwrap_or_else(listened),
     }
 }
@@ -378,5 +329,7 @@ fn limits(config: &MemberConfig) -> Limits {
         request_timeout: config.request_timeout(),
         watch_progress_interval: config.watch_progress_interval,
         quota_bytes: config.quota_backend_bytes,
+        max_learners: config.max_learners,
+        strict_reconfig_check: config.strict_reconfig_check,
     }
 }

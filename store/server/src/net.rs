@@ -9,6 +9,7 @@ mod together;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -71,7 +72,7 @@ pub(crate) trait App: Clone + Send + Sync + 'static {
 /// A bound address.
 pub(crate) struct Listener {
     socket: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<tls::Acceptor>>,
     /// What was asked for.
     pub(crate) url: ListenUrl,
     /// What was taken.
@@ -80,7 +81,7 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// Takes the address.
-    pub(crate) async fn bind(url: ListenUrl, tls: Option<&TlsAcceptor>) -> io::Result<Self> {
+    pub(crate) async fn bind(url: ListenUrl, tls: Option<&Arc<tls::Acceptor>>) -> io::Result<Self> {
         let socket = TcpListener::bind(url.address).await?;
         let address = socket.local_addr()?;
         let tls = if url.tls { tls.cloned() } else { None };
@@ -112,7 +113,8 @@ impl Listener {
                 }
             };
             let watcher = connections.watcher();
-            let (tls, app) = (self.tls.clone(), app.clone());
+            let tls = self.tls.as_ref().map(|tls| tls.current());
+            let app = app.clone();
             tokio::spawn(async move {
                 // A connection that breaks is its client's business.
                 drop(connection(stream, tls, max_streams, app, watcher).await);

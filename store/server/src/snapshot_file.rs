@@ -97,12 +97,55 @@ pub fn write(
 ) -> Result<(), SnapshotError> {
     let name = name(position);
     let unfinished = dir.join(format!("{name}{UNFINISHED}"));
-    let fail = |action| io_error(action, &unfinished);
-    let file = disk.create(&unfinished, 0).map_err(fail("create"))?;
+    write_unfinished(disk, &unfinished, owner, position, chunks.map(Ok))?;
+    publish(disk, dir, &unfinished, position)
+}
+
+/// Like [`write`], for chunks that come from elsewhere: gives the file its name only after `check`
+/// read it back, and returns what that made of it.
+///
+/// # Errors
+/// As [`write`], or `check` refused the file; nothing was left behind.
+pub fn write_checked<T, E: From<SnapshotError>>(
+    disk: &dyn Disk,
+    dir: &Path,
+    owner: Owner,
+    position: Position,
+    chunks: impl Iterator<Item = io::Result<Bytes>>,
+    check: impl FnOnce(&mut SnapshotReader) -> Result<T, E>,
+) -> Result<T, E> {
+    // Its own name: the member may be writing a snapshot of its own up to the same index.
+    let unfinished = dir.join(format!("{}.received{UNFINISHED}", name(position)));
+    let checked = write_unfinished(disk, &unfinished, owner, position, chunks)
+        .and_then(|()| SnapshotReader::open(disk, unfinished.clone(), owner, position))
+        .map_err(E::from)
+        .and_then(|mut reader| check(&mut reader));
+    if checked.is_err() {
+        // What stays behind here goes at the next start.
+        let _ = disk.remove(&unfinished);
+    }
+    let checked = checked?;
+    publish(disk, dir, &unfinished, position)?;
+    Ok(checked)
+}
+
+fn write_unfinished(
+    disk: &dyn Disk,
+    path: &Path,
+    owner: Owner,
+    position: Position,
+    chunks: impl Iterator<Item = io::Result<Bytes>>,
+) -> Result<(), SnapshotError> {
+    let fail = |action| io_error(action, path);
+    let file = disk.create(path, 0).map_err(fail("create"))?;
     file.write_at(&header(owner, position), 0).map_err(fail("write"))?;
     let mut offset = HEADER as u64;
     let mut sums = 0u32;
-    for chunk in chunks.filter(|chunk| !chunk.is_empty()) {
+    for chunk in chunks {
+        let chunk = chunk.map_err(fail("receive the contents of"))?;
+        if chunk.is_empty() {
+            continue;
+        }
         let sum = crc32c::crc32c(&chunk);
         sums = crc32c::crc32c_append(sums, &sum.to_le_bytes());
         file.write_at(&frame(chunk.len() as u32, sum), offset).map_err(fail("write"))?;
@@ -110,8 +153,18 @@ pub fn write(
         offset += (FRAME + chunk.len()) as u64;
     }
     file.write_at(&frame(0, sums), offset).map_err(fail("write"))?;
-    file.sync().map_err(fail("sync"))?;
-    disk.rename(&unfinished, &dir.join(&name)).map_err(fail("rename"))?;
+    file.sync().map_err(fail("sync"))
+}
+
+/// Gives a durable file its name, then removes older snapshots.
+fn publish(
+    disk: &dyn Disk,
+    dir: &Path,
+    unfinished: &Path,
+    position: Position,
+) -> Result<(), SnapshotError> {
+    let path = dir.join(name(position));
+    disk.rename(unfinished, &path).map_err(io_error("rename", unfinished))?;
     disk.sync_dir(dir).map_err(io_error("sync", dir))?;
     for (older, path) in list(disk, dir)? {
         if older < position {
@@ -131,21 +184,27 @@ pub fn open_newest(
     owner: Owner,
 ) -> Result<Option<SnapshotReader>, SnapshotError> {
     disk.create_dir(dir).map_err(io_error("create", dir))?;
+    remove_unfinished(disk, dir)?;
     let newest = list(disk, dir)?.into_iter().max();
     newest.map(|(position, path)| SnapshotReader::open(disk, path, owner, position)).transpose()
 }
 
-fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<(Position, PathBuf)>, SnapshotError> {
-    let mut found = Vec::new();
-    for name in disk.list(dir).map_err(io_error("list", dir))? {
-        let path = dir.join(&name);
-        if name.ends_with(UNFINISHED) {
-            disk.remove(&path).map_err(io_error("remove", &path))?;
-        } else if let Some(position) = parse_name(&name) {
-            found.push((position, path));
-        }
+fn names(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, SnapshotError> {
+    disk.list(dir).map_err(io_error("list", dir))
+}
+
+fn remove_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), SnapshotError> {
+    for name in names(disk, dir)?.iter().filter(|name| name.ends_with(UNFINISHED)) {
+        let path = dir.join(name);
+        disk.remove(&path).map_err(io_error("remove", &path))?;
     }
-    Ok(found)
+    Ok(())
+}
+
+fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<(Position, PathBuf)>, SnapshotError> {
+    let names = names(disk, dir)?;
+    let named = names.iter().filter_map(|name| Some((parse_name(name)?, dir.join(name))));
+    Ok(named.collect())
 }
 
 /// Yields the chunks of a snapshot, each checked, ending in an error when the file is damaged.

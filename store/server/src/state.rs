@@ -12,15 +12,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::LeaseRevokeRequest;
 use skein_store_mvcc::{
-    Command, CommandError, EventLog, LeaseChange, Lessor, Machine, Renewal, SnapshotChunks, View,
+    Applied, Command, CommandError, Envelope, EventLog, LeaseChange, Lessor, Machine, Origin,
+    Renewal, SnapshotChunks, View,
 };
-use skein_store_raft::{Entry, EntryKind, Leadership, NodeStatus};
+use skein_store_raft::{ConfChangeError, Entry, Leadership, NodeStatus};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::driver::inbox::Reply;
 use crate::metrics::Metrics;
 pub use restore::RestoreError;
 pub(crate) use restore::restore;
@@ -35,12 +36,37 @@ const SCAVENGE_STEP: usize = 256;
 /// A committed entry could not be applied. Skipping it would let this member's state differ from
 /// others', so the member stops.
 #[derive(Debug, Error)]
-#[error("log entry {index} holds a command that this version cannot apply")]
-pub struct ApplyError {
-    /// Index of the entry.
-    pub index: u64,
-    /// Why.
-    pub source: CommandError,
+pub enum ApplyError {
+    /// Its command is not understood.
+    #[error("log entry {index} holds a command that this version cannot apply")]
+    Command {
+        /// Index of the entry.
+        index: u64,
+        /// Why.
+        source: CommandError,
+    },
+    /// Its configuration change is not understood.
+    #[error("log entry {index} holds a configuration change that this version cannot apply")]
+    ConfChange {
+        /// Index of the entry.
+        index: u64,
+        /// Why.
+        source: ConfChangeError,
+    },
+}
+
+/// What became of a command.
+pub type Reply = Result<Applied, ApiError>;
+
+/// A monotonic clock in milliseconds, for leases. Given from outside, so that a simulation can turn
+/// its hands.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The operating system's clock. It never runs backwards and stands still with nothing but the
+/// machine.
+pub(crate) fn system_clock() -> Clock {
+    let begun = Instant::now();
+    Arc::new(move || begun.elapsed().as_millis() as u64)
 }
 
 /// See the module.
@@ -48,7 +74,7 @@ pub(crate) struct State {
     machine: RwLock<Machine>,
     events: EventLog,
     lessor: Mutex<Lessor>,
-    clock: Instant,
+    clock: Clock,
     extend_leases: Duration,
     position: Position,
     wake: Wake,
@@ -71,12 +97,17 @@ struct Position {
 
 impl State {
     /// `extend_leases` is added to every lease when this member becomes leader.
-    pub(crate) fn new(machine: Machine, extend_leases: Duration, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        machine: Machine,
+        extend_leases: Duration,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             events: machine.events().clone(),
             machine: RwLock::new(machine),
             lessor: Mutex::new(Lessor::new()),
-            clock: Instant::now(),
+            clock,
             extend_leases,
             position: Position::default(),
             wake: Wake::default(),
@@ -87,32 +118,57 @@ impl State {
 
     // ---- for the driver ----
 
-    /// Applies entries in order; the outcome of each, `None` for one without a command.
-    pub(crate) fn apply(&self, entries: &[Entry]) -> Result<Vec<Option<Reply>>, ApplyError> {
+    /// Applies entries that hold commands, in order; the outcome of each that somebody waits for.
+    pub(crate) fn apply(&self, entries: &[Entry]) -> Result<Vec<(Origin, Reply)>, ApplyError> {
         let commands = entries.iter().map(command).collect::<Result<Vec<_>, _>>()?;
         let mut replies = Vec::with_capacity(entries.len());
         let before = self.revision();
         {
             let mut machine = self.write();
             for (entry, command) in entries.iter().zip(&commands) {
-                replies.push(match command {
-                    Some(command) => Some(machine.apply(entry.index, command)),
-                    None => {
-                        machine.pass(entry.index);
-                        None
-                    }
-                });
+                match command {
+                    Some((command, _)) => replies.push(machine.apply(entry.index, command)),
+                    None => machine.pass(entry.index),
+                }
             }
         }
-        for (command, reply) in commands.iter().zip(&replies) {
-            if let (Some(command), Some(reply)) = (command, reply) {
-                self.follow_up(command, reply);
-            }
+        let mut outcomes = Vec::with_capacity(replies.len());
+        for ((command, envelope), reply) in commands.iter().flatten().zip(replies) {
+            self.follow_up(command, &reply);
+            outcomes.extend(envelope.origin.map(|origin| (origin, reply)));
         }
         if self.revision() != before {
             self.wake.wake();
         }
-        Ok(replies)
+        Ok(outcomes)
+    }
+
+    /// Applies one command of a configuration change.
+    pub(crate) fn apply_one(&self, index: u64, command: &Command) -> Reply {
+        let reply = self.write().apply(index, command);
+        self.follow_up(command, &reply);
+        reply
+    }
+
+    /// Passes an entry that holds no command.
+    pub(crate) fn pass(&self, index: u64) {
+        self.write().pass(index);
+    }
+
+    /// Keeps consensus' record of who votes.
+    pub(crate) fn set_configuration(&self, record: Bytes) {
+        self.write().set_configuration(record);
+    }
+
+    /// A snapshot from the leader takes the place of the state.
+    pub(crate) fn install(&self, mut successor: Machine) {
+        {
+            let mut machine = self.write();
+            successor.succeed(&machine);
+            *machine = successor;
+        }
+        self.garbage.send_replace(true);
+        self.wake.wake();
     }
 
     /// Another member leads, or this one.
@@ -267,6 +323,12 @@ impl State {
         self.lessor().remaining_seconds(now, id)
     }
 
+    /// Looks at, or changes, the clocks of the leases, told the time.
+    pub(crate) fn with_lessor<T>(&self, look: impl FnOnce(&mut Lessor, u64) -> T) -> T {
+        let now = self.now_ms();
+        look(&mut self.lessor(), now)
+    }
+
     /// Brings levels up to date before they are shown.
     pub(crate) fn refresh_metrics(&self) {
         let position = self.position();
@@ -307,14 +369,12 @@ impl State {
             Command::DeleteRange(_) => drop(self.metrics.deletes.inc()),
             Command::Txn(_) => drop(self.metrics.txns.inc()),
             Command::Compact(_) => drop(self.garbage.send_replace(true)),
-            Command::LeaseGrant(_) | Command::LeaseRevoke(_) => {}
+            Command::LeaseGrant(_) | Command::LeaseRevoke(_) | Command::Member(_) => {}
         }
     }
 
-    /// Milliseconds of a clock that never runs backwards and stands still with nothing but the
-    /// machine.
     fn now_ms(&self) -> u64 {
-        self.clock.elapsed().as_millis() as u64
+        (self.clock)()
     }
 
     // A panic under one of these locks is a broken invariant of the machine: the driver's thread
@@ -333,11 +393,11 @@ impl State {
 }
 
 /// The command in an entry; a leader's first entry of a term has none.
-fn command(entry: &Entry) -> Result<Option<Command>, ApplyError> {
-    match entry.kind {
-        EntryKind::Normal if entry.data.is_empty() => Ok(None),
-        EntryKind::Normal => Command::decode(entry.data.clone())
-            .map(|(command, _)| Some(command))
-            .map_err(|source| ApplyError { index: entry.index, source }),
+fn command(entry: &Entry) -> Result<Option<(Command, Envelope)>, ApplyError> {
+    if entry.data.is_empty() {
+        return Ok(None);
     }
+    let index = entry.index;
+    let decoded = Command::decode(entry.data.clone());
+    decoded.map(Some).map_err(|source| ApplyError::Command { index, source })
 }

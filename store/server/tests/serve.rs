@@ -325,7 +325,7 @@ async fn flags_that_cannot_work_stop_the_process_with_a_message() {
     let dir = tempfile::tempdir().expect("a directory");
     let (code, text) = Process::refuse(dir.path(), &["--initial-cluster", "a=http://x,b=http://y"]);
     assert_eq!(code, Some(1));
-    assert!(text.contains("exactly this member"), "{text}");
+    assert!(text.contains("does not name this member"), "{text}");
     let (code, text) = Process::refuse(dir.path(), &["--discovery", "http://x"]);
     assert_eq!(code, Some(2));
     assert!(text.contains("--discovery"), "{text}");

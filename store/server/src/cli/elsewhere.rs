@@ -35,18 +35,12 @@ const IGNORED: &[(&str, &str, Takes)] = &[
     ("initial-election-tick-advance", "a sole voter is elected at once", Takes::Nothing),
     ("log-outputs", "log lines go to standard error", Takes::Value),
     ("logger", "log lines are chosen by --log-format", Takes::Value),
-    ("max-learners", NO_PEERS, Takes::Value),
     ("max-snapshots", "one snapshot is kept", Takes::Value),
     ("max-wals", OWN_LOG, Takes::Value),
     ("metrics", "all metrics are served", Takes::Value),
-    ("peer-cert-file", NO_PEERS, Takes::Value),
-    ("peer-client-cert-auth", NO_PEERS, Takes::Nothing),
-    ("peer-key-file", NO_PEERS, Takes::Value),
-    ("peer-trusted-ca-file", NO_PEERS, Takes::Value),
     ("pre-vote", ALWAYS, Takes::Nothing),
     ("snapshot-catchup-entries", NO_PEERS, Takes::Value),
     ("socket-reuse-address", "the listener's own options hold", Takes::Nothing),
-    ("strict-reconfig-check", ALWAYS, Takes::Nothing),
     ("warning-apply-duration", "slow applies are a metric", Takes::Value),
 ];
 

@@ -46,8 +46,9 @@ fn etcds_spellings_are_read() {
 #[test]
 fn what_cannot_work_is_refused_by_name() {
     let cases: &[(&[&str], &str)] = &[
-        (&["--initial-cluster", "default=http://a:1,b=http://b:1"], "exactly this member"),
-        (&["--initial-cluster-state", "existing"], "existing is not offered"),
+        (&["--initial-cluster", "default"], "name=url"),
+        (&["--initial-cluster-state", "sometimes"], "existing"),
+        (&["--listen-peer-urls", "https://127.0.0.1:1"], "--peer-trusted-ca-file"),
         (&["--client-cert-auth", "--cert-file", "c", "--key-file", "k"], "--trusted-ca-file"),
         (&["--cert-file", "c"], "--key-file"),
         (&["--auto-compaction-retention", "soon"], "soon"),

@@ -22,4 +22,13 @@ pub enum DriverError {
     /// A committed entry could not be applied.
     #[error("a committed entry could not be applied")]
     Apply(#[from] ApplyError),
+    /// Consensus took a snapshot whose data is not here.
+    #[error("the snapshot up to log entry {index} was taken without its data")]
+    SnapshotLost {
+        /// Index of the last entry that it contains.
+        index: u64,
+    },
+    /// The cluster goes on without this member.
+    #[error("this member was removed from the cluster")]
+    Removed,
 }

@@ -1,16 +1,15 @@
-//! What request tasks hand to the driver: a bounded queue that is emptied in one go, so that many
-//! requests become one log batch.
+//! What requests and peers hand to the driver: a bounded queue that is emptied in one go, so that
+//! many requests become one log batch.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use skein_store_api::ApiError;
-use skein_store_mvcc::Applied;
+use skein_store_raft::Message;
 use tokio::sync::oneshot;
 
-/// What became of a proposal.
-pub(crate) type Reply = Result<Applied, ApiError>;
+use crate::replica::{Proposal, Received};
+use crate::state::Reply;
 
 /// Proposals that may wait; beyond it clients are told that there are too many. Far above what
 /// one sync can take, so that only a stalled disk meets it.
@@ -19,30 +18,64 @@ const MAX_WAITING: usize = 20_000;
 /// Bytes of such proposals.
 const MAX_WAITING_BYTES: usize = 256 << 20;
 
-/// One change that a client asked for.
-pub(crate) struct Proposal {
-    /// The encoded command.
-    pub(crate) command: Bytes,
-    /// Who waits; `None` for changes that the member makes itself.
-    pub(crate) reply: Option<oneshot::Sender<Reply>>,
-}
+/// Bytes of peers' messages that may wait: several times what a leader has in flight to one member.
+/// What comes beyond is dropped, as a network may; consensus sends it again.
+const MAX_PEER_BYTES: usize = 64 << 20;
+
+/// Who waits for a proposal; nobody for changes that the member makes itself.
+type Waiter = Option<oneshot::Sender<Reply>>;
 
 /// Someone who waits until a linearizable read may be served here.
 pub(crate) type ReadWaiter = oneshot::Sender<Result<(), ApiError>>;
 
+/// What comes from, or concerns, another member.
+pub(crate) enum PeerInput {
+    /// A message of consensus.
+    Message(Message),
+    /// A snapshot of the leader, whole.
+    Snapshot(Box<Received>),
+    /// A follower passes on what its clients asked for.
+    Forwarded { member: u64, proposals: Vec<Proposal> },
+    /// The leader did not take what was passed on to it.
+    Refused { sequences: Vec<u64>, error: ApiError },
+    /// A message could not be delivered.
+    Unreachable { member: u64 },
+    /// A snapshot arrived, or did not.
+    SnapshotSent { member: u64, arrived: bool },
+    /// Leadership is to move.
+    TransferLeader { to: u64 },
+    /// A peer says that this member was removed from the cluster.
+    Expelled,
+}
+
+impl PeerInput {
+    fn bytes(&self) -> usize {
+        match self {
+            PeerInput::Message(message) => message.size(),
+            PeerInput::Forwarded { proposals, .. } => {
+                proposals.iter().map(|proposal| proposal.command.len()).sum()
+            }
+            _ => 0,
+        }
+    }
+}
+
 /// Everything that gathered since the last look.
 #[derive(Default)]
 pub(crate) struct Work {
-    pub(crate) proposals: Vec<Proposal>,
+    pub(crate) proposals: Vec<(Proposal, Waiter)>,
     pub(crate) reads: Vec<ReadWaiter>,
+    pub(crate) peers: Vec<PeerInput>,
     pub(crate) snapshot_done: bool,
     pub(crate) stop: bool,
     bytes: usize,
+    peer_bytes: usize,
 }
 
 impl Work {
     fn is_empty(&self) -> bool {
-        self.proposals.is_empty() && self.reads.is_empty() && !self.snapshot_done && !self.stop
+        let nothing = self.proposals.is_empty() && self.reads.is_empty() && self.peers.is_empty();
+        nothing && !self.snapshot_done && !self.stop
     }
 }
 
@@ -59,14 +92,14 @@ impl Inbox {
     ///
     /// # Errors
     /// The queue is full, or the driver has stopped; nothing will be done then.
-    pub(crate) fn propose(&self, proposal: Proposal) -> Result<(), ApiError> {
+    pub(crate) fn propose(&self, proposal: Proposal, waiter: Waiter) -> Result<(), ApiError> {
         let mut work = self.open()?;
         let bytes = work.bytes + proposal.command.len();
         if work.proposals.len() >= MAX_WAITING || bytes > MAX_WAITING_BYTES {
             return Err(ApiError::TooManyRequests);
         }
         work.bytes = bytes;
-        work.proposals.push(proposal);
+        work.proposals.push((proposal, waiter));
         self.wake(work);
         Ok(())
     }
@@ -83,6 +116,17 @@ impl Inbox {
         work.reads.push(waiter);
         self.wake(work);
         Ok(())
+    }
+
+    /// Adds what a peer sent, unless too much waits already or the driver has stopped.
+    pub(crate) fn peer(&self, input: PeerInput) {
+        let Ok(mut work) = self.open() else { return };
+        let bytes = work.peer_bytes + input.bytes();
+        if bytes <= MAX_PEER_BYTES {
+            work.peer_bytes = bytes;
+            work.peers.push(input);
+            self.wake(work);
+        }
     }
 
     /// Tells the driver that the snapshot being written has ended.
@@ -144,14 +188,15 @@ mod tests {
     use super::*;
 
     fn proposal(len: usize) -> Proposal {
-        Proposal { command: Bytes::from(vec![0; len]), reply: None }
+        let command = bytes::Bytes::from(vec![0; len]);
+        Proposal { sequence: 0, command, changes_members: false }
     }
 
     #[test]
     fn everything_waiting_is_taken_at_once() {
         let inbox = Inbox::default();
         for _ in 0..3 {
-            inbox.propose(proposal(1)).expect("room");
+            inbox.propose(proposal(1), None).expect("room");
         }
         let work = inbox.take(Instant::now());
         assert_eq!(work.proposals.len(), 3);
@@ -162,19 +207,19 @@ mod tests {
     fn a_full_queue_says_so_and_a_closed_one_too() {
         let inbox = Inbox::default();
         for _ in 0..MAX_WAITING {
-            inbox.propose(proposal(1)).expect("room");
+            inbox.propose(proposal(1), None).expect("room");
         }
-        assert_eq!(inbox.propose(proposal(1)), Err(ApiError::TooManyRequests));
+        assert_eq!(inbox.propose(proposal(1), None), Err(ApiError::TooManyRequests));
         assert_eq!(inbox.close().proposals.len(), MAX_WAITING);
-        assert_eq!(inbox.propose(proposal(1)), Err(ApiError::Stopped));
+        assert_eq!(inbox.propose(proposal(1), None), Err(ApiError::Stopped));
     }
 
     #[test]
     fn bytes_are_bounded_too() {
         let inbox = Inbox::default();
-        inbox.propose(proposal(MAX_WAITING_BYTES)).expect("room");
-        assert_eq!(inbox.propose(proposal(1)), Err(ApiError::TooManyRequests));
+        inbox.propose(proposal(MAX_WAITING_BYTES), None).expect("room");
+        assert_eq!(inbox.propose(proposal(1), None), Err(ApiError::TooManyRequests));
         drop(inbox.take(Instant::now()));
-        inbox.propose(proposal(1)).expect("room again");
+        inbox.propose(proposal(1), None).expect("room again");
     }
 }

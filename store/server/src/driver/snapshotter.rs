@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use skein_store_raft::Entry;
 
-use super::inbox::Inbox;
 use crate::disk::Disk;
 use crate::log::Owner;
+use crate::replica::{SnapshotJob, SnapshotStart};
 use crate::snapshot_file::{self, Position, SnapshotError};
 use crate::state::State;
 
@@ -28,7 +28,7 @@ const STATE_SHARE: u64 = 4;
 
 type Written = Result<Position, SnapshotError>;
 
-/// Decides and writes; owned by the driver.
+/// Decides and writes; owned by the replica.
 pub(crate) struct Snapshotter {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -42,7 +42,13 @@ pub(crate) struct Snapshotter {
 }
 
 impl Snapshotter {
-    pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, owner: Owner, every: u64) -> Self {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        owner: Owner,
+        every: u64,
+        applied: Position,
+    ) -> Self {
         Self {
             disk,
             dir,
@@ -50,31 +56,40 @@ impl Snapshotter {
             every,
             entries: 0,
             bytes: 0,
-            applied: Position::default(),
+            applied,
             running: None,
             written: Arc::default(),
         }
     }
 
     /// Entries went into the log.
-    pub(super) fn logged(&mut self, entries: &[Entry]) {
+    pub(crate) fn logged(&mut self, entries: &[Entry]) {
         self.entries += entries.len() as u64;
         self.bytes += entries.iter().map(|entry| entry.data.len() as u64).sum::<u64>();
     }
 
-    /// The state contains everything up to this entry.
-    pub(super) fn applied(&mut self, entry: &Entry) {
-        self.applied = Position { index: entry.index, term: entry.term };
+    /// The state contains everything up to there.
+    pub(crate) fn applied(&mut self, position: Position) {
+        self.applied = position;
     }
 
-    pub(super) fn start_if_due(&mut self, state: &Arc<State>, inbox: &Arc<Inbox>) {
+    /// What the state contains everything up to.
+    pub(crate) fn position(&self) -> Position {
+        self.applied
+    }
+
+    pub(crate) fn start_if_due(
+        &mut self,
+        state: &Arc<State>,
+        start: impl FnOnce(SnapshotJob) -> SnapshotStart,
+    ) {
         let due = self.entries >= self.every || self.bytes >= LOG_BYTES;
         if self.running.is_some() || !due || self.too_soon(state.bytes()) {
             return;
         }
         let (disk, dir, owner) = (Arc::clone(&self.disk), self.dir.clone(), self.owner);
-        let (written, inbox) = (Arc::clone(&self.written), Arc::clone(inbox));
         let (position, state) = (self.applied, Arc::clone(state));
+        let written = Arc::clone(&self.written);
         let snapshot = state.snapshot();
         let write = move || {
             let begun = Instant::now();
@@ -82,12 +97,10 @@ impl Snapshotter {
             state.metrics.snapshot_seconds.observe(begun.elapsed().as_secs_f64());
             let mut slot = written.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             *slot = Some(outcome.map(|()| position));
-            drop(slot);
-            inbox.snapshot_done();
         };
-        // Without a thread the next round tries again.
-        self.running = std::thread::Builder::new().name("snapshot".into()).spawn(write).ok();
-        if self.running.is_some() {
+        // When it could not begin, the next round tries again.
+        if let Ok(thread) = start(Box::new(write)) {
+            self.running = thread;
             self.entries = 0;
             self.bytes = 0;
         }
@@ -98,12 +111,12 @@ impl Snapshotter {
     }
 
     /// The writing thread has said that it ended.
-    pub(super) fn ended(&mut self) {
+    pub(crate) fn ended(&mut self) {
         self.join();
     }
 
     /// The position of a snapshot that became durable since the last call.
-    pub(super) fn take_written(&mut self) -> Result<Option<Position>, SnapshotError> {
+    pub(crate) fn take_written(&mut self) -> Result<Option<Position>, SnapshotError> {
         let mut slot = self.written.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let written = slot.take().transpose()?;
         if let Some(position) = written {
@@ -113,7 +126,7 @@ impl Snapshotter {
     }
 
     /// Waits for a snapshot that is being written.
-    pub(super) fn join(&mut self) {
+    pub(crate) fn join(&mut self) {
         if let Some(thread) = self.running.take() {
             // A panic in the thread leaves nothing written, which is what is found then.
             let _ = thread.join();

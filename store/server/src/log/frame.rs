@@ -1,20 +1,26 @@
 //! Bytes of one frame, and of a batch of them. Little-endian.
 //!
 //! ```text
-//!  0  magic "SK"        2  version      3  kind (1 entry, 2 hard state, 3 seal)
+//!  0  magic "SK"        2  version      3  kind (1 entry, 2 hard state, 3 seal, 4 reset)
 //!  4  payload length    8  CRC32C of bytes 0..8 and 12..end of payload
 //! 12  entry kind       13  zero        14  frames of this batch that follow
-//! 16  batch number     24  index (entry) or commit index (hard state)
+//! 16  batch number     24  index (entry, reset) or commit index (hard state)
 //! 32  term             40  payload: data (entry), vote (hard state), nothing (seal); zeros to 8
 //! ```
+//!
+//! A reset says that a snapshot up to its index and term took the place of everything before it: the
+//! log goes on with the entry behind. Version 1 had no resets and no configuration changes.
 //!
 //! Bytes 0..12 keep their meaning in every later version, so that an unknown version is told from
 //! damage.
 
 use skein_store_raft::{Entry, EntryKind, EntryKindError, HardState};
 
-/// Format version of frames.
-pub(super) const VERSION: u8 = 1;
+/// Format version of frames written.
+pub(super) const VERSION: u8 = 2;
+
+/// Oldest version that is read.
+const OLDEST_VERSION: u8 = 1;
 
 /// Length of a frame before its payload, in bytes.
 pub(super) const HEADER: usize = 40;
@@ -29,6 +35,7 @@ const MAGIC: [u8; 2] = *b"SK";
 const KIND_ENTRY: u8 = 1;
 const KIND_HARD_STATE: u8 = 2;
 const KIND_SEAL: u8 = 3;
+const KIND_RESET: u8 = 4;
 
 /// What a frame says.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +43,7 @@ pub(super) enum Content {
     Entry(Entry),
     HardState(HardState),
     Seal,
+    Reset { index: u64, term: u64 },
 }
 
 /// A decoded frame.
@@ -73,7 +81,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Frame, NotAFrame> {
     if checksum(&header[..8], covered) != u32_at(header, 8) {
         return Err(Damaged("a frame fails its checksum"));
     }
-    if header[2] != VERSION {
+    if !(OLDEST_VERSION..=VERSION).contains(&header[2]) {
         return Err(NotAFrame::Version(header[2]));
     }
     Ok(Frame {
@@ -98,6 +106,7 @@ fn content(header: &[u8; HEADER], payload: &[u8]) -> Result<Content, NotAFrame> 
             Ok(Content::HardState(HardState { term, vote, commit: index }))
         }
         KIND_SEAL => Ok(Content::Seal),
+        KIND_RESET => Ok(Content::Reset { index, term }),
         _ => Err(NotAFrame::Damaged("a frame's kind is unknown")),
     }
 }
@@ -120,6 +129,10 @@ impl BatchEncoder {
 
     pub(super) fn hard_state(&mut self, state: &HardState) {
         self.frame(KIND_HARD_STATE, 0, state.commit, state.term, &state.vote.to_le_bytes());
+    }
+
+    pub(super) fn reset(&mut self, index: u64, term: u64) {
+        self.frame(KIND_RESET, 0, index, term, &[]);
     }
 
     pub(super) fn seal(&mut self) {

@@ -1,5 +1,7 @@
 //! Reads a log back: pure over the bytes of its segments.
 
+use std::cmp::Ordering;
+
 use skein_store_raft::{Entry, HardState};
 
 use super::error::LogError;
@@ -31,14 +33,16 @@ pub(super) struct Found {
     /// State of the last segment; `None` for a log without segments.
     pub(super) tail: Option<Tail>,
     pub(super) next_batch: u64,
+    /// The log holds entries that the base contradicts; they were left out and must not come back.
+    pub(super) refuted: bool,
 }
 
-/// Reads all segments.
-pub(super) fn recover(place: &SegmentPlace, base: u64) -> Result<Found, LogError> {
+/// Reads all segments. `base` is index and term of the last entry that the snapshot contains.
+pub(super) fn recover(place: &SegmentPlace, base: (u64, u64)) -> Result<Found, LogError> {
     place.disk.create_dir(&place.dir).map_err(segment::io_error("create", &place.dir))?;
     let sequences = place.list()?;
-    let mut replay = Replay { base, last_index: base, next_batch: 1, ..Replay::default() };
-    let mut segments = Vec::with_capacity(sequences.len());
+    let mut replay = Replay { base, last_index: base.0, next_batch: 1, ..Replay::default() };
+    let mut segments: Vec<(u64, u64)> = Vec::with_capacity(sequences.len());
     let mut tail = None;
     for (position, &sequence) in sequences.iter().enumerate() {
         if position > 0 && sequences[position - 1] + 1 != sequence {
@@ -49,22 +53,42 @@ pub(super) fn recover(place: &SegmentPlace, base: u64) -> Result<Found, LogError
         place.check_header(sequence, &bytes)?;
         let last = position + 1 == sequences.len();
         tail = Some(replay.segment(place, sequence, &bytes, last)?);
+        if let Some(index) = replay.reset.take() {
+            segments.iter_mut().for_each(|(_, last)| *last = index.min(*last));
+        }
         segments.push((sequence, replay.last_index));
     }
     if let Some(tail) = tail {
         replay.recovered.cut_bytes = tail.dirty_until.saturating_sub(tail.end);
     }
-    if let Some(first) = replay.recovered.entries.first()
-        && first.index != base + 1
-    {
-        return Err(LogError::MissingEntries { base, first: first.index });
+    // The snapshot came from a leader, and the crash before the log was told: what follows an entry
+    // that the snapshot contradicts never counted.
+    let refuted = replay.at_base.is_some_and(|term| term != base.1);
+    if refuted {
+        replay.recovered.entries.clear();
     }
-    Ok(Found { recovered: replay.recovered, segments, tail, next_batch: replay.next_batch })
+    let begins_at = replay.begins_at();
+    if begins_at != base.0 + 1 {
+        return Err(LogError::MissingEntries { base: base.0, first: begins_at });
+    }
+    Ok(Found {
+        recovered: replay.recovered,
+        segments,
+        tail,
+        next_batch: replay.next_batch,
+        refuted,
+    })
 }
 
 #[derive(Default)]
 struct Replay {
-    base: u64,
+    base: (u64, u64),
+    /// Term of the entry at the base, where the log holds that entry.
+    at_base: Option<u64>,
+    /// Where the newest reset says that the log goes on, if there was one.
+    resumed: u64,
+    /// Index of a reset in the segment that is being read.
+    reset: Option<u64>,
     recovered: Recovered,
     last_index: u64,
     next_batch: u64,
@@ -138,17 +162,35 @@ impl Replay {
         match content {
             Content::HardState(state) => self.recovered.hard_state = state,
             Content::Seal => {}
-            Content::Entry(entry) => {
-                self.last_index = entry.index;
-                let entries = &mut self.recovered.entries;
-                while entries.last().is_some_and(|old| old.index >= entry.index) {
-                    entries.pop();
-                }
-                if entry.index > self.base {
-                    entries.push(entry);
-                }
+            Content::Reset { index, .. } => {
+                self.recovered.entries.clear();
+                self.at_base = None;
+                self.last_index = index;
+                self.resumed = index;
+                self.reset = Some(index);
             }
+            Content::Entry(entry) => self.entry(entry),
         }
+    }
+
+    fn entry(&mut self, entry: Entry) {
+        self.last_index = entry.index;
+        let entries = &mut self.recovered.entries;
+        while entries.last().is_some_and(|old| old.index >= entry.index) {
+            entries.pop();
+        }
+        match entry.index.cmp(&self.base.0) {
+            Ordering::Less => self.at_base = None,
+            Ordering::Equal => self.at_base = Some(entry.term),
+            Ordering::Greater => entries.push(entry),
+        }
+    }
+
+    /// The index with which the log goes on behind the base. A log that was reset behind a later
+    /// snapshot than the one found misses entries even if it holds none.
+    fn begins_at(&self) -> u64 {
+        let first = self.recovered.entries.first().map(|entry| entry.index);
+        first.unwrap_or(self.base.0.max(self.resumed) + 1)
     }
 }
 

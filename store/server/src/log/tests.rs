@@ -16,7 +16,8 @@ fn options() -> LogOptions {
 }
 
 fn open_at(disk: &FaultyDisk, base: u64) -> Result<(Log, Recovered), LogError> {
-    Log::open(Arc::new(disk.clone()), &options(), base)
+    let term = if base == 0 { 0 } else { entry(base, 0).term };
+    Log::open(Arc::new(disk.clone()), &options(), (base, term))
 }
 
 fn open(disk: &FaultyDisk) -> (Log, Recovered) {
@@ -233,14 +234,14 @@ fn unknown_versions_stop_with_both_numbers() {
     bytes[at + 8..at + 12].copy_from_slice(&sum.to_le_bytes());
     disk.write(&segment(1), bytes);
     let error = refusal(&disk);
-    assert!(matches!(error, LogError::UnknownVersion { found: 7, known: 1, offset: 64, .. }));
+    assert!(matches!(error, LogError::UnknownVersion { found: 7, known: 2, offset: 64, .. }));
 }
 
 #[test]
 fn another_members_log_is_refused() {
     let (disk, _, _) = three_batches();
     let owner = Owner { member_id: 1, ..OWNER };
-    let refused = Log::open(Arc::new(disk), &LogOptions { owner, ..options() }, 0).err();
+    let refused = Log::open(Arc::new(disk), &LogOptions { owner, ..options() }, (0, 0)).err();
     assert!(matches!(refused, Some(LogError::OtherOwner { found_member: 0x3e, member: 1, .. })));
 }
 
@@ -300,4 +301,53 @@ proptest! {
             disk.power_cut(|sector| keep >> (sector % 32) & 1 == 1);
         }
     }
+}
+
+#[test]
+fn behind_a_reset_the_log_goes_on_elsewhere() {
+    let disk = FaultyDisk::default();
+    let (mut log, _) = open(&disk);
+    log.append(&entries(1..=30)).expect("writes");
+    log.note(state(100));
+    log.reset(100, entry(100, 0).term).expect("writes");
+    log.append(&entries(101..=140)).expect("writes");
+    drop(log);
+    let (mut log, found) = open_at(&disk, 100).expect("an undamaged log");
+    assert_eq!(found.entries, entries(101..=140));
+    assert_eq!(found.hard_state, state(100));
+    // What came before the reset is in no snapshot's way.
+    log.drop_prefix(100).expect("removes");
+    drop(log);
+    assert_eq!(open_at(&disk, 100).expect("an undamaged log").1.entries, entries(101..=140));
+    // Without the snapshot that it stands on, the log is refused, entries or none.
+    assert!(matches!(
+        open_at(&disk, 50).err(),
+        Some(LogError::MissingEntries { base: 50, first: 101 })
+    ));
+}
+
+#[test]
+fn a_reset_without_its_snapshot_is_refused() {
+    let disk = FaultyDisk::default();
+    let (mut log, _) = open(&disk);
+    log.append(&entries(1..=3)).expect("writes");
+    log.reset(100, 11).expect("writes");
+    drop(log);
+    assert!(matches!(refusal(&disk), LogError::MissingEntries { base: 0, first: 101 }));
+    assert_eq!(open_at(&disk, 100).expect("an undamaged log").1.entries, []);
+}
+
+#[test]
+fn entries_that_a_received_snapshot_refutes_are_dropped_for_good() {
+    let disk = FaultyDisk::default();
+    let (mut log, _) = open(&disk);
+    let stale = |index| Entry { term: 1, ..entry(index, 30) };
+    log.append(&(1..=50).map(stale).collect::<Vec<_>>()).expect("writes");
+    drop(log);
+    // A snapshot up to entry 40 of term 5 became durable, then the power went: no reset yet.
+    let (mut log, found) = open_at(&disk, 40).expect("an undamaged log");
+    assert_eq!(found.entries, []);
+    log.append(&entries(41..=45)).expect("writes");
+    drop(log);
+    assert_eq!(open_at(&disk, 40).expect("an undamaged log").1.entries, entries(41..=45));
 }

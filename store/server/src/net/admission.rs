@@ -13,6 +13,10 @@ use crate::process;
 /// Open files kept for the log, snapshots, probes and the runtime; as etcd keeps.
 const RESERVED_FILES: usize = 150;
 
+/// Connections of other members: each of at most a dozen has one for messages, one for single calls
+/// and now and then one for a snapshot.
+const PEER_CONNECTIONS: usize = 64;
+
 /// Connections of `--listen-metrics-urls`, out of the reserve, so that probes are answered even
 /// when clients have taken all they may.
 const METRICS_CONNECTIONS: usize = 64;
@@ -33,6 +37,11 @@ impl Admission {
     /// For probes and dashboards.
     pub(crate) fn of_metrics() -> Self {
         Self::new(METRICS_CONNECTIONS)
+    }
+
+    /// For the other members.
+    pub(crate) fn of_peers() -> Self {
+        Self::new(PEER_CONNECTIONS)
     }
 
     fn new(places: usize) -> Self {

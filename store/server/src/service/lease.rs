@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rand::Rng;
 use skein_store_api::ApiError;
 use skein_store_api::pb::etcdserverpb::*;
-use skein_store_mvcc::{Command, Renewal, Response as Outcome, check};
+use skein_store_mvcc::{Command, Response as Outcome, check};
 use skein_store_rpc::etcdserverpb::lease_server::Lease;
 use skein_store_rpc::status;
 use tokio_stream::{Stream, StreamExt};
@@ -30,7 +30,11 @@ impl LeaseService {
         }
     }
 
-    fn time_to_live(&self, request: LeaseTimeToLiveRequest) -> LeaseTimeToLiveResponse {
+    async fn time_to_live(
+        &self,
+        request: LeaseTimeToLiveRequest,
+    ) -> Result<LeaseTimeToLiveResponse, ApiError> {
+        self.core.linearizable().await?;
         let state = &self.core.state;
         let header = self.core.header();
         let found = state.glance(|machine| {
@@ -41,10 +45,10 @@ impl LeaseService {
         });
         let Some((granted_ttl, keys)) = found else {
             let id = request.id;
-            return LeaseTimeToLiveResponse { header, id, ttl: -1, ..Default::default() };
+            return Ok(LeaseTimeToLiveResponse { header, id, ttl: -1, ..Default::default() });
         };
-        let ttl = state.lease_remaining(request.id).unwrap_or(granted_ttl);
-        LeaseTimeToLiveResponse { header, id: request.id, ttl, granted_ttl, keys }
+        let ttl = self.core.lease_seconds(request.id, false).await?;
+        Ok(LeaseTimeToLiveResponse { header, id: request.id, ttl, granted_ttl, keys })
     }
 }
 
@@ -74,18 +78,12 @@ pub(super) async fn grant(
 
 /// The header is read before the renewal, so that its revision never names something that the
 /// renewal came after.
-fn keep_alive(
+async fn keep_alive(
     core: &Core,
     request: LeaseKeepAliveRequest,
 ) -> Result<LeaseKeepAliveResponse, ApiError> {
-    if !core.state.leads() {
-        return Err(ApiError::NoLeader);
-    }
     let header = core.header();
-    let ttl = match core.state.renew(request.id) {
-        Renewal::Renewed { ttl_seconds } => ttl_seconds,
-        Renewal::Expired | Renewal::Unknown => 0,
-    };
+    let ttl = core.lease_seconds(request.id, true).await?;
     Ok(LeaseKeepAliveResponse { header, id: request.id, ttl })
 }
 
@@ -132,7 +130,7 @@ impl Lease for LeaseService {
                     request = requests.next() => request,
                 };
                 match request {
-                    Some(Ok(request)) => yield keep_alive(&core, request).map_err(status),
+                    Some(Ok(request)) => yield keep_alive(&core, request).await.map_err(status),
                     // The client is done, or gone.
                     Some(Err(_)) | None => return,
                 }
@@ -145,8 +143,7 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
-        self.core.linearizable().await.map_err(status)?;
-        Ok(Response::new(self.time_to_live(request.into_inner())))
+        self.time_to_live(request.into_inner()).await.map(Response::new).map_err(status)
     }
 
     async fn lease_leases(

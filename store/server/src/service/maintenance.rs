@@ -67,7 +67,7 @@ impl Maintenance for MaintenanceService {
             raft_applied_index: position.applied,
             errors: no_leader.into_iter().collect(),
             db_size_in_use: bytes,
-            is_learner: false,
+            is_learner: self.core.is_learner(),
             storage_version: CLUSTER_VERSION.to_owned(),
             db_size_quota: self.core.limits.quota_bytes as i64,
             downgrade_info: Some(DowngradeInfo::default()),
@@ -112,12 +112,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderResponse>, Status> {
-        if !self.core.state.leads() {
-            return Err(status(ApiError::NotLeader));
-        }
-        if request.get_ref().target_id != self.core.member.id {
-            return Err(status(ApiError::BadLeaderTransferee));
-        }
+        self.core.move_leader(request.get_ref().target_id).await.map_err(status)?;
         Ok(Response::new(MoveLeaderResponse { header: self.core.header() }))
     }
 

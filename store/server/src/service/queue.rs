@@ -17,11 +17,9 @@ use skein_store_api::pb::etcdserverpb::{
 use skein_store_api::pb::mvccpb::KeyValue;
 use skein_store_api::wire::{key_value, prefix_end};
 use skein_store_mvcc::{Command, Response as Outcome};
-use tokio::sync::oneshot;
 
 use super::lease;
 use crate::core::{Core, stopped};
-use crate::driver::inbox::Proposal;
 use crate::state::ConnectionId;
 
 /// Time to live of the lease that is granted to who brings none, in seconds; as etcd.
@@ -151,10 +149,8 @@ impl Drop for Leave<'_> {
     fn drop(&mut self) {
         if let Some(key) = self.key.take() {
             let delete = DeleteRangeRequest { key, ..Default::default() };
-            let command = Command::DeleteRange(delete).encode();
-            // Nobody waits for it; if it is not taken, the key goes with its lease.
-            let reply: Option<oneshot::Sender<_>> = None;
-            let _ = self.core.inbox.propose(Proposal { command, reply });
+            // If it is not taken, the key goes with its lease.
+            self.core.propose_unattended(&Command::DeleteRange(delete));
         }
     }
 }

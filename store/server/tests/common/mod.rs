@@ -163,6 +163,7 @@ impl Process {
             .arg("--data-dir")
             .arg(dir)
             .args(["--listen-client-urls", "http://127.0.0.1:0"])
+            .args(["--listen-peer-urls", "http://127.0.0.1:0"])
             .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -1,0 +1,160 @@
+//! Several members as processes: replication, failover, membership.
+
+mod cluster_of;
+mod common;
+
+use std::time::Duration;
+
+use cluster_of::Cluster;
+use common::{PATIENCE, get, put};
+use skein_store_api::pb::etcdserverpb::{
+    LeaseGrantRequest, LeaseKeepAliveRequest, MemberAddRequest, MemberListRequest,
+    MemberPromoteRequest, MemberRemoveRequest, MoveLeaderRequest, PutRequest,
+};
+use skein_store_rpc::etcdserverpb::lease_client::LeaseClient;
+use skein_store_rpc::etcdserverpb::maintenance_client::MaintenanceClient;
+
+#[tokio::test]
+async fn a_write_through_any_member_is_read_at_all() {
+    let cluster = Cluster::start(3).await;
+    for at in 0..3 {
+        let mut kv = cluster.kv(at).await;
+        kv.put(put(&format!("through{at}"), "v")).await.expect("a leader is known");
+        for other in 0..3 {
+            let answer = cluster.kv(other).await.range(get(&format!("through{at}"))).await;
+            assert_eq!(answer.expect("served").into_inner().count, 1, "{at} -> {other}");
+        }
+    }
+    let hashes = cluster.settled_hashes().await;
+    assert_eq!(hashes.len(), 3);
+    assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]), "{hashes:?}");
+}
+
+#[tokio::test]
+async fn the_leaders_death_loses_nothing() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    for i in 0..50 {
+        cluster.kv(i % 3).await.put(put(&format!("k{i}"), "v")).await.expect("written");
+    }
+    cluster.kill(leader);
+    let survivor = (leader + 1) % 3;
+    cluster.until_written(survivor, "after").await;
+    for i in 0..50 {
+        let answer = cluster.kv(survivor).await.range(get(&format!("k{i}"))).await;
+        assert_eq!(answer.expect("served").into_inner().count, 1, "k{i}");
+    }
+    cluster.restart(leader).await;
+    let hashes = cluster.settled_hashes().await;
+    assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]), "{hashes:?}");
+}
+
+#[tokio::test]
+async fn without_a_quorum_nothing_is_acknowledged() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.kill(1);
+    cluster.kill(2);
+    let mut kv = cluster.kv(0).await;
+    let refused = tokio::time::timeout(PATIENCE, kv.put(put("k", "v"))).await.expect("an answer");
+    let status = refused.expect_err("no quorum");
+    assert_eq!(status.code(), tonic::Code::Unavailable, "{status}");
+    let mut stale = get("k");
+    stale.serializable = true;
+    assert_eq!(kv.range(stale).await.expect("served locally").into_inner().count, 0);
+    cluster.restart(1).await;
+    cluster.until_written(0, "k2").await;
+}
+
+#[tokio::test]
+async fn leadership_moves_on_request() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let target = (leader + 1) % 3;
+    let target_id = cluster.member_id(target).await;
+    let mut maintenance = MaintenanceClient::new(cluster.channel(leader).await);
+    let moved = maintenance.move_leader(MoveLeaderRequest { target_id }).await;
+    moved.expect("leadership moves");
+    assert_eq!(cluster.leader().await, target);
+    let refused = maintenance.move_leader(MoveLeaderRequest { target_id }).await;
+    assert_eq!(refused.expect_err("not the leader").message(), "etcdserver: not leader");
+}
+
+#[tokio::test]
+async fn a_learner_joins_catches_up_votes_and_leaves() {
+    let mut cluster = Cluster::start(3).await;
+    // More than the leader keeps in memory for those that lag: the newcomer needs a snapshot.
+    let value = "x".repeat(100_000);
+    for i in 0..300 {
+        cluster.kv(0).await.put(put(&format!("k{i}"), &value)).await.expect("written");
+    }
+    cluster.until_healthy(0).await;
+    let peer = cluster.reserve();
+    let add = MemberAddRequest { peer_ur_ls: vec![peer], is_learner: true };
+    let added = cluster.members(0).await.member_add(add).await.expect("added").into_inner();
+    assert_eq!(added.members.len(), 4);
+    let id = added.member.expect("the new one").id;
+    let early = cluster.members(0).await.member_promote(MemberPromoteRequest { id }).await;
+    let text = early.expect_err("it never started").message().to_owned();
+    assert!(text.contains("in sync with leader"), "{text}");
+    cluster.join(3).await;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let promoted = cluster.members(0).await.member_promote(MemberPromoteRequest { id }).await;
+        if promoted.is_ok() {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{promoted:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let hashes = cluster.settled_hashes().await;
+    assert_eq!(hashes.len(), 4);
+    assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]), "{hashes:?}");
+    let removed = cluster.members(0).await.member_remove(MemberRemoveRequest { id }).await;
+    assert_eq!(removed.expect("removed").into_inner().members.len(), 3);
+    assert!(cluster.ends_by_itself(3).await, "a removed member stops");
+    let list = cluster.members(1).await.member_list(MemberListRequest { linearizable: true }).await;
+    let list = list.expect("listed").into_inner().members;
+    assert_eq!(list.len(), 3);
+    assert!(list.iter().all(|member| !member.name.is_empty() && !member.client_ur_ls.is_empty()));
+}
+
+#[tokio::test]
+async fn leases_live_on_through_any_member_and_over_a_change_of_leader() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let follower = (leader + 1) % 3;
+    let mut lease = LeaseClient::new(cluster.channel(follower).await);
+    let granted = lease.lease_grant(LeaseGrantRequest { ttl: 3, id: 7 }).await.expect("granted");
+    assert_eq!(granted.into_inner().ttl, 3);
+    let bound = PutRequest { lease: 7, ..put("bound", "v") };
+    cluster.kv(follower).await.put(bound).await.expect("written");
+    for round in 0..8 {
+        let once = tokio_stream::iter([LeaseKeepAliveRequest { id: 7 }]);
+        let mut answers = lease.lease_keep_alive(once).await.expect("a stream").into_inner();
+        let answer = answers.message().await.expect("answered").expect("one answer");
+        assert_eq!(answer.ttl, 3, "round {round}");
+        if round == 3 {
+            cluster.kill(leader);
+        }
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
+    let there = cluster.kv(follower).await.range(get("bound")).await.expect("served");
+    assert_eq!(there.into_inner().count, 1, "kept alive for longer than its time");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while cluster.kv(follower).await.range(get("bound")).await.expect("served").into_inner().count
+        > 0
+    {
+        assert!(std::time::Instant::now() < deadline, "it never expires");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn members_speak_by_mutual_tls() {
+    let cluster = Cluster::start_tls(3).await;
+    cluster.kv(1).await.put(put("k", "v")).await.expect("written");
+    let answer = cluster.kv(2).await.range(get("k")).await.expect("served");
+    assert_eq!(answer.into_inner().count, 1);
+    // Somebody without a certificate gets nowhere on a peer address.
+    assert!(cluster.plain_handshake_fails(0).await);
+}
