@@ -12,14 +12,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{Answer, Event, History, Kv, Operation, Request, Span};
+use crate::history::{Answer, Event, History, Kv, Operation, Refusal, Request, Span};
 use crate::store::Store;
 use crate::wgl::{self, Found, Interval, Model, Step};
 use crate::{Checker, Violation, lease};
 
-/// Configurations looked at before giving up: far more than a correct history of a million
+/// Configurations looked at before giving up: far more than a correct history of a hundred thousand
 /// operations needs, a few seconds of a machine.
-pub const STEPS_MAX: usize = 4_000_000;
+pub const STEPS_MAX: usize = 500_000;
 
 /// What the search came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,8 +166,42 @@ impl Model for StoreModel<'_> {
         Step::Changed(next, advances)
     }
 
+    /// What changes no revision (the grant or the end of a lease without keys, a compaction) is only
+    /// seen by operations on that lease, or by those that old revisions matter to. It can wait until
+    /// right before one of them.
+    fn is_wanted(&self, number: usize, candidates: &[usize]) -> bool {
+        let request = &self.candidates[number].request;
+        let mut others = candidates.iter().filter(|&&other| other != number);
+        others.any(|&other| {
+            let Candidate { request: other, answer, .. } = &self.candidates[other];
+            let refused = match answer {
+                Some(Answer::Refused(refusal)) => Some(*refusal),
+                _ => None,
+            };
+            match request {
+                Request::Grant { id, .. } => lease_of(other) == Some(*id),
+                Request::Revoke { id } => {
+                    lease_of(other) == Some(*id)
+                        && (refused == Some(Refusal::LeaseNotFound)
+                            || matches!(other, Request::Grant { .. }))
+                }
+                Request::Compact { .. } => refused == Some(Refusal::Compacted),
+                _ => true,
+            }
+        })
+    }
+
     fn fingerprint(&self, state: &Store) -> u64 {
         state.fingerprint()
+    }
+}
+
+/// The lease that a request is about.
+fn lease_of(request: &Request) -> Option<i64> {
+    match request {
+        Request::Put { lease, .. } => Some(*lease),
+        Request::Grant { id, .. } | Request::Revoke { id } | Request::KeepAlive { id } => Some(*id),
+        _ => None,
     }
 }
 

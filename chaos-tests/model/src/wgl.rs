@@ -36,6 +36,12 @@ pub trait Model {
     fn initial(&self) -> Self::State;
     /// Takes an operation.
     fn step(&self, state: &Self::State, operation: usize) -> Step<Self::State>;
+    /// Whether an open operation that is not likely here should be tried now at all, in view of the
+    /// operations that can be taken now. May be false if another order, in which it comes later or
+    /// never, explains as much; this keeps the search from trying all sets of such operations.
+    fn is_wanted(&self, _operation: usize, _candidates: &[usize]) -> bool {
+        true
+    }
     /// Equal for equal states, and for others with the probability of a collision of 64 bits.
     fn fingerprint(&self, state: &Self::State) -> u64;
 }
@@ -146,6 +152,8 @@ impl<'a, M: Model> Search<'a, M> {
                 Step::Unchanged if closed => return vec![(operation, state.clone())],
                 // Never having happened explains an open one as well.
                 Step::Impossible | Step::Unchanged => {}
+                Step::Changed(_, false)
+                    if !closed && !self.model.is_wanted(operation, &candidates) => {}
                 Step::Changed(next, likely) => {
                     let rank = if closed { 0 } else { 2 - usize::from(likely) };
                     options[rank].push((operation, next));

@@ -1,18 +1,24 @@
 //! One member's machine: its disk, its clock, and the process on it while there is one.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use skein_store_api::ApiError;
+use skein_store_api::pb::etcdserverpb::Member;
 use skein_store_mvcc::{SnapshotChunks, WatchCursor};
 use skein_store_raft::Message;
 use skein_store_server::log::Owner;
+use skein_store_server::replica::{
+    OpenError, Outlet, Proposal, Replica, ReplicaConfig, receive_snapshot,
+};
+use skein_store_server::{Clock, Reply};
 
-use crate::core::{Clock, Outlet, Proposal, Replica, ReplicaConfig, Reply};
 use crate::disk::SimDisk;
+use crate::rng::Rng;
 
 /// Size of a log segment in bytes: so small that members roll to the next one all the time.
 const SEGMENT_BYTES: u64 = 16 << 10;
@@ -20,10 +26,19 @@ const SEGMENT_BYTES: u64 = 16 << 10;
 /// Ticks without a leader before an election, as etcd's defaults have it.
 const ELECTION_TICKS: usize = 10;
 
+/// By how much a new leader lengthens every lease: an election timeout, as the store has it.
+const EXTEND_LEASES: Duration = Duration::from_secs(1);
+
 /// Ticks made up for after a pause, as the store's driver does.
 const MAX_LATE_TICKS: u32 = 3;
 
 const CLUSTER: u64 = 0x51e1;
+
+const SNAPSHOT_DIR: &str = "/data/snap";
+
+fn founder(id: u64) -> Member {
+    Member { id, peer_ur_ls: vec![format!("http://{id}")], ..Default::default() }
+}
 
 /// What reaches a member from outside.
 #[derive(Debug)]
@@ -37,6 +52,17 @@ pub(crate) enum Input {
     Refused {
         sequences: Vec<u64>,
         error: ApiError,
+    },
+    /// A leader's snapshot arrives whole.
+    Snapshot {
+        from: u64,
+        message: Message,
+        chunks: Vec<Bytes>,
+    },
+    /// A snapshot for that member arrived there, or did not.
+    SnapshotSent {
+        to: u64,
+        arrived: bool,
     },
     /// A client's operation, by its place in the history.
     Ask(usize),
@@ -109,10 +135,12 @@ pub(crate) struct Host {
     /// It refused to start, for good.
     pub(crate) gone: bool,
     seed: u64,
+    /// Log entries between its snapshots.
+    snapshot_count: u64,
 }
 
 impl Host {
-    pub(crate) fn new(id: u64, disk: SimDisk, seed: u64, drift_us: i64) -> Self {
+    pub(crate) fn new(id: u64, disk: SimDisk, mut rng: Rng, drift_us: i64) -> Self {
         Self {
             id,
             disk,
@@ -129,28 +157,50 @@ impl Host {
             recorded: None,
             flipped: false,
             gone: false,
-            seed,
+            seed: rng.next(),
+            snapshot_count: [5, 20, 60, 200][rng.below(4) as usize],
         }
     }
 
     /// A process begins.
-    pub(crate) fn start(&mut self, members: &[u64]) -> Result<(), String> {
+    pub(crate) fn start(&mut self, founders: &[u64]) -> Result<(), OpenError> {
         self.life += 1;
-        let dir = PathBuf::from("/data");
         let config = ReplicaConfig {
-            owner: Owner { cluster_id: CLUSTER, member_id: self.id },
-            log_dir: dir.join("log"),
+            owner: self.owner(),
+            log_dir: PathBuf::from("/data/log"),
+            snapshot_dir: PathBuf::from(SNAPSHOT_DIR),
             segment_bytes: SEGMENT_BYTES,
+            snapshot_count: self.snapshot_count,
             election_ticks: ELECTION_TICKS,
             seed: self.seed ^ self.life,
             incarnation: self.life,
-            founders: members.to_vec(),
+            extend_leases: EXTEND_LEASES,
+            founders: founders.iter().map(|&id| founder(id)).collect(),
         };
         let hands = Arc::clone(&self.clock_ms);
         let clock: Clock = Arc::new(move || hands.load(Ordering::Relaxed));
         self.core = Some(Replica::open(&config, Arc::new(self.disk.clone()), clock)?);
         self.next_number = self.life << 32;
         Ok(())
+    }
+
+    fn owner(&self) -> Owner {
+        Owner { cluster_id: CLUSTER, member_id: self.id }
+    }
+
+    /// Keeps a leader's snapshot and hands it to the replica; whether that went well.
+    pub(crate) fn receive(&mut self, message: Message, chunks: Vec<Bytes>) -> bool {
+        let owner = self.owner();
+        let Some(core) = &mut self.core else { return false };
+        let chunks = chunks.into_iter().map(Ok);
+        let dir = Path::new(SNAPSHOT_DIR);
+        match receive_snapshot(&self.disk, dir, owner, message, chunks) {
+            Ok(received) => {
+                core.install(received);
+                true
+            }
+            Err(_) => false,
+        }
     }
 
     /// The process is gone; who waited for it, and does not know what became of that.

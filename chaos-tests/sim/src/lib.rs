@@ -5,7 +5,6 @@
 //! in the same way.
 
 mod client;
-pub mod core;
 pub mod disk;
 mod host;
 mod nemesis;

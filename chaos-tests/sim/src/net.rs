@@ -6,17 +6,17 @@ use crate::rng::Rng;
 
 /// The network now.
 #[derive(Clone, Debug)]
-pub struct Net {
+pub(crate) struct Net {
     /// Directions that carry nothing.
     cut: BTreeSet<(u64, u64)>,
     /// Part of the messages that get lost, in percent.
-    pub loss_percent: u64,
+    pub(crate) loss_percent: u64,
     /// Part that arrives twice.
-    pub duplicate_percent: u64,
+    pub(crate) duplicate_percent: u64,
     /// Shortest and longest way, in microseconds.
-    pub delay_us: (u64, u64),
+    pub(crate) delay_us: (u64, u64),
     /// Whether a message may overtake another of the same direction.
-    pub reorder: bool,
+    pub(crate) reorder: bool,
     /// When the last message of each direction arrives.
     last: BTreeMap<(u64, u64), u64>,
 }
@@ -37,23 +37,23 @@ impl Default for Net {
 
 impl Net {
     /// Everything reaches everybody again, soon, once, and in order.
-    pub fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         let last = std::mem::take(&mut self.last);
         *self = Self { last, ..Self::default() };
     }
 
     /// Nothing goes from one to the other any more.
-    pub fn cut(&mut self, from: u64, to: u64) {
+    pub(crate) fn cut(&mut self, from: u64, to: u64) {
         self.cut.insert((from, to));
     }
 
     /// Every cut is mended.
-    pub fn mend(&mut self) {
+    pub(crate) fn mend(&mut self) {
         self.cut.clear();
     }
 
     /// When a message sent now arrives: never, once or twice.
-    pub fn arrivals(&mut self, rng: &mut Rng, now: u64, from: u64, to: u64) -> Vec<u64> {
+    pub(crate) fn arrivals(&mut self, rng: &mut Rng, now: u64, from: u64, to: u64) -> Vec<u64> {
         let mut arrivals: Vec<u64> = self.once(rng, now, from, to).into_iter().collect();
         if !arrivals.is_empty() && rng.percent(self.duplicate_percent) {
             arrivals.extend(self.once(rng, now, from, to));
@@ -62,7 +62,7 @@ impl Net {
     }
 
     /// When something arrives that is sent over a connection, which loses it at most.
-    pub fn once(&mut self, rng: &mut Rng, now: u64, from: u64, to: u64) -> Option<u64> {
+    pub(crate) fn once(&mut self, rng: &mut Rng, now: u64, from: u64, to: u64) -> Option<u64> {
         if self.cut.contains(&(from, to)) || rng.percent(self.loss_percent) {
             return None;
         }
@@ -79,7 +79,7 @@ impl Net {
 
 /// A shape of a partition. Members outside of it are not affected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Partition {
+pub(crate) enum Partition {
     /// Two sides that do not reach each other.
     Split(Vec<u64>, Vec<u64>),
     /// The first cannot send to the second, which still reaches it.
@@ -92,7 +92,7 @@ pub enum Partition {
 
 impl Partition {
     /// One of all shapes, by chance; `first` plays the special part.
-    pub fn draw(rng: &mut Rng, members: &[u64], first: u64) -> Self {
+    pub(crate) fn draw(rng: &mut Rng, members: &[u64], first: u64) -> Self {
         let mut others: Vec<u64> = members.iter().copied().filter(|&id| id != first).collect();
         rng.shuffle(&mut others);
         match rng.below(5) {
@@ -115,7 +115,7 @@ impl Partition {
     }
 
     /// Brings it about.
-    pub fn apply(&self, net: &mut Net) {
+    pub(crate) fn apply(&self, net: &mut Net) {
         match self {
             Partition::Split(one, other) | Partition::Bridge(_, one, other) => {
                 for (&a, &b) in one.iter().flat_map(|a| other.iter().map(move |b| (a, b))) {

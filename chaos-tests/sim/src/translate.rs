@@ -15,7 +15,7 @@ use skein_store_api::{ApiError, wire};
 use skein_store_mvcc::{Applied, Batch, Command, Response};
 
 /// The command that a request becomes; none for what is not replicated.
-pub fn command(request: &Request) -> Option<Command> {
+pub(crate) fn command(request: &Request) -> Option<Command> {
     Some(match request {
         Request::Range { .. } | Request::KeepAlive { .. } => return None,
         Request::Put { key, value, lease } => Command::Put(put(key, value, *lease)),
@@ -48,7 +48,7 @@ fn bounds(span: &Span) -> (bytes::Bytes, bytes::Bytes) {
 }
 
 /// A read of the store.
-pub fn range(span: &Span, revision: i64, serializable: bool) -> RangeRequest {
+pub(crate) fn range(span: &Span, revision: i64, serializable: bool) -> RangeRequest {
     let (key, range_end) = bounds(span);
     RangeRequest { key, range_end, revision, serializable, ..Default::default() }
 }
@@ -82,7 +82,7 @@ fn op(op: &Op) -> RequestOp {
 
 /// What the store says, in the history's words; `None` when it says nothing of the state, but that
 /// the request found no way.
-pub fn outcome(reply: Result<Applied, ApiError>) -> Option<Answer> {
+pub(crate) fn outcome(reply: Result<Applied, ApiError>) -> Option<Answer> {
     let applied = match reply {
         Ok(applied) => applied,
         Err(error) => return refusal(error).map(Answer::Refused),
@@ -103,7 +103,7 @@ pub fn outcome(reply: Result<Applied, ApiError>) -> Option<Answer> {
 }
 
 /// The answer to a read.
-pub fn range_outcome(reply: Result<RangeResponse, ApiError>) -> Option<Answer> {
+pub(crate) fn range_outcome(reply: Result<RangeResponse, ApiError>) -> Option<Answer> {
     match reply {
         Ok(response) => {
             let revision = response.header.as_ref().map_or(0, |header| header.revision);
@@ -152,7 +152,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// The events of a watch's batch.
-pub fn events(batch: &Batch) -> Vec<Event> {
+pub(crate) fn events(batch: &Batch) -> Vec<Event> {
     let events = wire::watch_events(&batch.events).expect("the machine's own events");
     let event = |event: wire::WatchEvent| Event {
         revision: event.kv.mod_revision,

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use skein_chaos_model::{Answer, Request};
 use skein_store_mvcc::{Command, Envelope, Origin, Renewal};
 use skein_store_raft::Message;
+use skein_store_server::replica::Proposal;
 
-use crate::core::Proposal;
 use crate::host::{Input, Outbox, Output};
 use crate::planted::Planted;
 use crate::translate;
@@ -51,29 +51,44 @@ impl World {
         }
         let host = self.host(member);
         let Some(core) = &mut host.core else { return };
-        let worked = core.work(&mut out);
+        let worked = core.work(&mut out).and_then(|()| {
+            core.snapshot_if_due(|job| {
+                job();
+                Ok(None)
+            });
+            core.scavenge();
+            core.work(&mut out)
+        });
         host.busy_until = now + host.disk.take_spent_us();
         let stopped = host.disk.is_stopped();
         self.let_out(member, out.0);
         self.look(member);
         match worked {
             _ if stopped => self.process_ends(member, "it stopped in a disk operation"),
-            Err(error) => self.process_ends(member, &error.to_string()),
+            Err(error) => self.process_ends(member, &chain(&error)),
             Ok(()) => {}
         }
     }
 
     fn take(&mut self, member: u64, input: Input, out: &mut Outbox) {
-        if let Input::Ask(operation) = input {
-            return self.ask(member, operation, out);
-        }
+        let input = match input {
+            Input::Ask(operation) => return self.ask(member, operation, out),
+            Input::Snapshot { from, message, chunks } => {
+                let arrived = self.host(member).receive(message, chunks);
+                self.say(format_args!("member {member} takes a snapshot: {arrived}"));
+                self.send_once(member, from, Input::SnapshotSent { to: member, arrived });
+                return;
+            }
+            other => other,
+        };
         let Some(core) = &mut self.host(member).core else { return };
         match input {
             Input::Tick => core.tick(),
             Input::Message(message) => core.step(message),
             Input::Forward { from, proposals } => core.forwarded(from, proposals, out),
             Input::Refused { sequences, error } => core.refused(sequences, error, out),
-            Input::Ask(_) => {}
+            Input::SnapshotSent { to, arrived } => core.snapshot_sent(to, arrived),
+            Input::Ask(_) | Input::Snapshot { .. } => {}
         }
     }
 
@@ -120,7 +135,9 @@ impl World {
         for output in outputs {
             match output {
                 Output::Send(message) => self.send(member, message),
-                Output::SendSnapshot(..) => {}
+                Output::SendSnapshot(message, chunks) => {
+                    self.send_snapshot(member, message, chunks);
+                }
                 Output::Forward { leader, proposals } => {
                     self.send_once(member, leader, Input::Forward { from: member, proposals });
                 }
@@ -195,11 +212,24 @@ impl World {
         }
     }
 
-    fn send_once(&mut self, from: u64, to: u64, input: Input) {
-        let sent = self.host(from).busy_until.max(self.now);
-        if let Some(at) = self.net.once(&mut self.rng, sent, from, to) {
-            self.plan(at, Event::Arrive { member: to, input });
+    /// A snapshot travels over a connection of its own; when that breaks, its sender hears it.
+    fn send_snapshot(&mut self, from: u64, message: Message, chunks: Vec<Bytes>) {
+        let to = message.to;
+        let input = Input::Snapshot { from, message, chunks };
+        if !self.send_once(from, to, input) {
+            let at = self.now + TICK_US;
+            let input = Input::SnapshotSent { to, arrived: false };
+            self.plan(at, Event::Arrive { member: from, input });
         }
+    }
+
+    /// Whether it will arrive.
+    fn send_once(&mut self, from: u64, to: u64, input: Input) -> bool {
+        let sent = self.host(from).busy_until.max(self.now);
+        let arrival = self.net.once(&mut self.rng, sent, from, to);
+        let Some(at) = arrival.filter(|_| self.hosts.contains_key(&to)) else { return false };
+        self.plan(at, Event::Arrive { member: to, input });
+        true
     }
 
     /// A process begins.
@@ -222,6 +252,7 @@ impl World {
                 self.plan_turn(member);
             }
             Err(error) => {
+                let error = chain(&error);
                 host.end();
                 let (flipped, stopped) = (host.flipped, host.disk.is_stopped());
                 host.gone = flipped && !stopped;
@@ -245,6 +276,12 @@ impl World {
         let after = self.rng.between(50_000, 2_000_000);
         self.plan(self.now + after, Event::Start { member });
     }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Changes the value of a put without breaking the command: values end in a digit.

@@ -67,7 +67,7 @@ pub(crate) enum Told {
 }
 
 /// See the module.
-pub struct World {
+pub(crate) struct World {
     pub(crate) now: u64,
     queue: BTreeMap<(u64, u64), Event>,
     events: u64,
@@ -89,7 +89,7 @@ pub struct World {
 
 impl World {
     /// A world of a seed, before anything happened.
-    pub fn new(
+    pub(crate) fn new(
         seed: u64,
         scenario: &'static Scenario,
         planted: Option<Planted>,
@@ -102,7 +102,7 @@ impl World {
             let runs = planted == Some(Planted::ClockRuns) && id == 1;
             let drift_us = if runs { 9_000_000 } else { drift_us };
             disk.set_faults(|faults| faults.sync_lies = planted == Some(Planted::SyncLies));
-            (id, Host::new(id, disk, rng.next(), drift_us))
+            (id, Host::new(id, disk, rng.fork(), drift_us))
         });
         let mut world = Self {
             hosts: hosts.collect(),
@@ -153,7 +153,7 @@ impl World {
     }
 
     /// Lets everything happen.
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         let end = CHAOS_US + GRACE_US + AFTER_US + SETTLE_US;
         while let Some(((at, _), event)) = self.queue.pop_first() {
             if at > end {
