@@ -17,7 +17,7 @@ use skein_store_rpc::v3lockpb::lock_server::LockServer;
 use tonic::body::Body;
 use tower_service::Service;
 
-use crate::core::Core;
+use crate::core::{Core, REQUIRE_LEADER};
 use crate::http_api;
 use crate::net::App;
 use crate::service::health::HealthService;
@@ -26,9 +26,6 @@ use crate::service::{
     AuthService, ClusterService, ElectionService, KvService, LeaseService, LockService,
     MaintenanceService,
 };
-
-/// Set by clients that would rather fail than be served by a member without a leader.
-const REQUIRE_LEADER: &str = "hasleader";
 
 /// Everything on the client port.
 #[derive(Clone)]

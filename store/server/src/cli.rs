@@ -47,6 +47,11 @@ pub struct Flags {
     /// start only.
     #[arg(long, default_value = "new", value_parser = ["new", "existing"])]
     initial_cluster_state: String,
+    /// Go on alone with the data that is here, as if all other members had been removed: for when a
+    /// majority is lost for ever. Take the flag away again afterwards.
+    #[arg(long, action = ArgAction::Set, default_value = "false", default_missing_value = "true",
+          num_args = 0..=1, require_equals = true)]
+    force_new_cluster: bool,
     /// Certificate chain towards other members, as their server and as their client, PEM.
     #[arg(long, requires = "peer_key_file")]
     peer_cert_file: Option<PathBuf>,
@@ -201,6 +206,7 @@ impl Flags {
             peer_tls: self.peer_cert_file.zip(self.peer_key_file).map(|(cert_file, key_file)| {
                 TlsConfig { cert_file, key_file, trusted_ca_file: self.peer_trusted_ca_file }
             }),
+            force_new_cluster: self.force_new_cluster,
             strict_reconfig_check: self.strict_reconfig_check,
             max_learners: self.max_learners,
             cluster_token: self.initial_cluster_token,

@@ -28,6 +28,8 @@ pub struct MemberConfig {
     pub initial_cluster: Vec<(String, String)>,
     /// Whether the first start founds a cluster or joins one.
     pub cluster_state: ClusterState,
+    /// Go on alone with the data that is here, all other members removed.
+    pub force_new_cluster: bool,
     /// Certificates between members, needed by `https` peer addresses.
     pub peer_tls: Option<TlsConfig>,
     /// Learners that the cluster may have at a time.
@@ -109,6 +111,7 @@ impl MemberConfig {
             advertise_peer_urls: vec!["http://localhost:2380".into()],
             initial_cluster: Vec::new(),
             cluster_state: ClusterState::New,
+            force_new_cluster: false,
             peer_tls: None,
             max_learners: DEFAULT_MAX_LEARNERS,
             strict_reconfig_check: true,

@@ -23,6 +23,12 @@ pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
+/// Set by clients that would rather fail than be served by a member without a leader.
+pub(crate) const REQUIRE_LEADER: &str = "hasleader";
+
+/// Election timeouts without a leader after which streams that require one end, as etcd.
+const LEADERLESS_ELECTIONS: u32 = 3;
+
 /// The version of the cluster and of the stored format, as etcd tells it.
 pub(crate) const CLUSTER_VERSION: &str = "3.7.0";
 
@@ -48,6 +54,7 @@ pub(crate) struct Limits {
     pub(crate) max_txn_ops: usize,
     pub(crate) min_lease_ttl: i64,
     pub(crate) request_timeout: Duration,
+    pub(crate) election_timeout: Duration,
     pub(crate) watch_progress_interval: Duration,
     pub(crate) quota_bytes: u64,
     pub(crate) max_learners: usize,
@@ -75,6 +82,10 @@ impl Core {
     /// The change's own error, or why it was not taken. [`ApiError::Timeout`] leaves open whether
     /// it happens.
     pub(crate) async fn propose(&self, command: Command) -> Result<Applied, ApiError> {
+        // A learner may tell its own addresses, but serves no writes.
+        if self.is_learner() && !matches!(command, Command::Member(MemberOp::Publish(_))) {
+            return Err(ApiError::NotSupportedForLearner);
+        }
         let (proposal, reply, answer) = self.proposal(&command)?;
         let term = self.state.term();
         self.inbox.propose(proposal, Some(reply))?;
@@ -123,6 +134,9 @@ impl Core {
     pub(crate) async fn linearizable(&self) -> Result<(), ApiError> {
         if self.state.decides_alone() {
             return Ok(());
+        }
+        if self.is_learner() {
+            return Err(ApiError::NotSupportedForLearner);
         }
         let (reply, answer) = oneshot::channel();
         self.inbox.read(reply)?;
@@ -209,6 +223,18 @@ impl Core {
             tokio::time::sleep(LOOK_PAUSE).await;
         }
         Ok(())
+    }
+
+    /// Resolves when a long stream must end, with the reason: the member stops, or has had no leader
+    /// for long although the client requires one.
+    pub(crate) async fn ended(&self, requires_leader: bool) -> ApiError {
+        let mut stopping = self.stopping.clone();
+        let patience = LEADERLESS_ELECTIONS * self.limits.election_timeout;
+        tokio::select! {
+            // Both arms may be dropped: neither holds anything.
+            () = stopped(&mut stopping) => ApiError::Stopped,
+            () = self.state.leaderless(patience), if requires_leader => ApiError::NoLeader,
+        }
     }
 
     /// Whether this member has no vote.

@@ -327,6 +327,7 @@ fn limits(config: &MemberConfig) -> Limits {
         max_txn_ops: config.max_txn_ops,
         min_lease_ttl: config.min_lease_ttl(),
         request_timeout: config.request_timeout(),
+        election_timeout: config.election_timeout,
         watch_progress_interval: config.watch_progress_interval,
         quota_bytes: config.quota_backend_bytes,
         max_learners: config.max_learners,

@@ -12,6 +12,7 @@
 
 mod apply;
 mod changes;
+mod force;
 mod open;
 mod reads;
 mod transfer;

@@ -79,6 +79,7 @@ pub(crate) struct State {
     position: Position,
     wake: Wake,
     garbage: watch::Sender<bool>,
+    leader_known: watch::Sender<bool>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -112,6 +113,7 @@ impl State {
             position: Position::default(),
             wake: Wake::default(),
             garbage: watch::Sender::new(false),
+            leader_known: watch::Sender::new(false),
             metrics,
         }
     }
@@ -183,6 +185,7 @@ impl State {
             lessor.demote();
         }
         self.position.leads.store(leadership.leads, Ordering::Release);
+        self.leader_known.send_replace(leadership.leader != 0);
         if leadership.leader != 0 {
             self.metrics.leader_changes.inc();
         }
@@ -282,6 +285,18 @@ impl State {
     /// Whether a leader is known.
     pub(crate) fn has_leader(&self) -> bool {
         self.position.leader.load(Ordering::Acquire) != 0
+    }
+
+    /// Resolves once no leader was known for as long as `patience` without a break.
+    pub(crate) async fn leaderless(&self, patience: Duration) {
+        let mut known = self.leader_known.subscribe();
+        loop {
+            // The sender lives as long as this state does.
+            let _ = known.wait_for(|known| !known).await;
+            if tokio::time::timeout(patience, known.wait_for(|known| *known)).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Whether this member leads.

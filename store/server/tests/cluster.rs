@@ -6,10 +6,10 @@ mod common;
 use std::time::Duration;
 
 use cluster_of::Cluster;
-use common::{PATIENCE, get, put};
+use common::{PATIENCE, Watching, get, put, watch_everything};
 use skein_store_api::pb::etcdserverpb::{
     LeaseGrantRequest, LeaseKeepAliveRequest, MemberAddRequest, MemberListRequest,
-    MemberPromoteRequest, MemberRemoveRequest, MoveLeaderRequest, PutRequest,
+    MemberPromoteRequest, MemberRemoveRequest, MoveLeaderRequest, PutRequest, WatchCreateRequest,
 };
 use skein_store_rpc::etcdserverpb::lease_client::LeaseClient;
 use skein_store_rpc::etcdserverpb::maintenance_client::MaintenanceClient;
@@ -157,4 +157,76 @@ async fn members_speak_by_mutual_tls() {
     assert_eq!(answer.into_inner().count, 1);
     // Somebody without a certificate gets nowhere on a peer address.
     assert!(cluster.plain_handshake_fails(0).await);
+}
+
+#[tokio::test]
+async fn a_survivor_goes_on_alone_by_force_and_takes_new_members() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.kv(0).await.put(put("k", "v")).await.expect("written");
+    let revision = cluster.kv(0).await.range(get("k")).await.expect("served").into_inner();
+    cluster.kill(1);
+    cluster.kill(2);
+    cluster.kill(0);
+    cluster.restart_with(0, &["--force-new-cluster"]).await;
+    let list = cluster.members(0).await.member_list(MemberListRequest { linearizable: true }).await;
+    assert_eq!(list.expect("listed").into_inner().members.len(), 1);
+    let after = cluster.kv(0).await.range(get("k")).await.expect("served").into_inner();
+    assert_eq!(after.kvs, revision.kvs);
+    // The next start needs no force, and a new member takes a lost one's place.
+    cluster.kill(0);
+    cluster.restart(0).await;
+    let peer = cluster.replace(1);
+    let add = MemberAddRequest { peer_ur_ls: vec![peer], is_learner: false };
+    cluster.members(0).await.member_add(add).await.expect("added");
+    cluster.join(1).await;
+    cluster.until_written(1, "by the new one").await;
+    let hashes = cluster.settled_hashes().await;
+    assert_eq!(hashes.len(), 2);
+    assert_eq!(hashes[0], hashes[1]);
+}
+
+#[tokio::test]
+async fn a_watch_that_requires_a_leader_ends_without_one() {
+    let mut cluster = Cluster::start(3).await;
+    let mut plain = Watching::open(cluster.channel(0).await).await;
+    plain.create(watch_everything()).await;
+    let mut strict = cluster.watch_with_leader(0).await;
+    strict.create(watch_everything()).await;
+    cluster.kill(1);
+    cluster.kill(2);
+    let ended = tokio::time::timeout(PATIENCE, strict.frames.message()).await.expect("it ends");
+    assert_eq!(ended.expect_err("no leader").message(), "etcdserver: no leader");
+    cluster.restart(1).await;
+    cluster.until_written(0, "k").await;
+    // The other one went on, and misses nothing.
+    let frame = tokio::time::timeout(PATIENCE, plain.frames.message()).await.expect("an event");
+    assert!(!frame.expect("it lives").expect("a frame").events.is_empty());
+}
+
+#[tokio::test]
+async fn a_watch_at_a_follower_sees_every_write_over_a_change_of_leader() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let follower = (leader + 1) % 3;
+    let mut watching = Watching::open(cluster.channel(follower).await).await;
+    watching.create(WatchCreateRequest { start_revision: 1, ..watch_everything() }).await;
+    let mut acknowledged = Vec::new();
+    for i in 0..60 {
+        if i == 30 {
+            cluster.kill(leader);
+        }
+        let written = cluster.kv(follower).await.put(put("k", &format!("v{i}"))).await;
+        if let Ok(answer) = written {
+            acknowledged.push(answer.into_inner().header.expect("a header").revision);
+        }
+    }
+    let mut seen = Vec::new();
+    while seen.last() < acknowledged.last() {
+        let frame = tokio::time::timeout(PATIENCE, watching.frames.message()).await;
+        let frame = frame.expect("an event").expect("it lives").expect("a frame");
+        let events = skein_store_api::wire::watch_events(&frame.events).expect("encoded events");
+        seen.extend(events.iter().map(|event| event.kv.mod_revision));
+    }
+    assert!(seen.windows(2).all(|pair| pair[0] + 1 == pair[1]), "in order, without gaps: {seen:?}");
+    assert!(acknowledged.iter().all(|revision| seen.contains(revision)));
 }

@@ -56,6 +56,7 @@ impl Opened {
             incarnation,
             extend_leases: config.election_timeout,
             founders: founders.iter().map(Known::member).collect(),
+            force_new_cluster: config.force_new_cluster,
         };
         let replica = Replica::open(&replica, Arc::clone(&disk), system_clock())?;
         let state = Arc::clone(replica.state());

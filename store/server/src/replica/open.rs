@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use skein_store_api::pb::etcdserverpb::Member;
 use skein_store_mvcc::{Command, Machine, MachineConfig, MemberOp};
 use skein_store_raft::{
-    Change, ConfChange, Entry, EntryKind, HardState, Node, NodeConfig, RaftError, Restored,
+    Change, ConfChange, ConfChangeError, Entry, EntryKind, HardState, Node, NodeConfig, RaftError,
+    Restored,
 };
 use thiserror::Error;
 
-use super::{Changes, Reads, Replica, SlowDisk, apply};
+use super::{Changes, Reads, Replica, SlowDisk, apply, force};
 use crate::ETCD_VERSION;
 use crate::disk::Disk;
 use crate::driver::snapshotter::Snapshotter;
@@ -46,6 +47,9 @@ pub struct ReplicaConfig {
     pub extend_leases: Duration,
     /// The members of a new cluster, the same on all of them; none on a member that joins.
     pub founders: Vec<Member>,
+    /// Go on alone with the data that is here, as if all other members had been removed: the way
+    /// out when a majority is lost for ever.
+    pub force_new_cluster: bool,
 }
 
 /// A replica could not be opened.
@@ -68,6 +72,9 @@ pub enum OpenError {
     /// The snapshot's record of who votes cannot be read.
     #[error("the snapshot's record of who votes cannot be read")]
     Configuration(#[source] prost::DecodeError),
+    /// A configuration change in the log cannot be read.
+    #[error("a configuration change in the log cannot be read")]
+    ConfChange(#[from] ConfChangeError),
     /// Consensus cannot go on from what is there.
     #[error("consensus cannot start")]
     Raft(#[from] RaftError),
@@ -100,6 +107,9 @@ impl Replica {
         }
         let record = machine.members().configuration();
         let configuration = apply::configuration(record).map_err(OpenError::Configuration)?;
+        if config.force_new_cluster {
+            force::alone(&mut log, &mut recovered, at, &configuration, id)?;
+        }
         let Recovered { hard_state, entries, .. } = recovered;
         let restored = Restored { hard_state, base: at, configuration, entries };
         let node = Node::new(&node_config(config), restored)?;

@@ -58,6 +58,7 @@ fn config() -> ReplicaConfig {
         incarnation: 1,
         extend_leases: Duration::ZERO,
         founders: vec![Member { id: OWNER.member_id, ..Member::default() }],
+        force_new_cluster: false,
     }
 }
 

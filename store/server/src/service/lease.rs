@@ -12,7 +12,7 @@ use skein_store_rpc::status;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::core::{Core, stopped};
+use crate::core::{Core, REQUIRE_LEADER};
 
 pub(crate) struct LeaseService {
     core: Arc<Core>,
@@ -116,15 +116,17 @@ impl Lease for LeaseService {
         &self,
         request: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Result<Response<KeepAlives>, Status> {
+        let requires_leader = request.metadata().contains_key(REQUIRE_LEADER);
         let mut requests = request.into_inner();
         let core = Arc::clone(&self.core);
-        let mut stopping = self.core.stopping.clone();
         let answers = async_stream::stream! {
+            let ended = core.ended(requires_leader);
+            tokio::pin!(ended);
             loop {
                 let request = tokio::select! {
                     // Both arms may be dropped: a request half received is received again.
-                    () = stopped(&mut stopping) => {
-                        yield Err(status(ApiError::Stopped));
+                    reason = &mut ended => {
+                        yield Err(status(reason));
                         return;
                     }
                     request = requests.next() => request,

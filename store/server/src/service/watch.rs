@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
-use skein_store_api::ApiError;
 use skein_store_api::limits::GRPC_OVERHEAD_BYTES;
 use skein_store_api::pb::etcdserverpb::{ResponseHeader, WatchRequest, WatchResponse};
 use skein_store_mvcc::{EventLog, View};
@@ -21,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::core::{Core, stopped};
+use crate::core::{Core, REQUIRE_LEADER};
 use crate::metrics::Metrics;
 use crate::state::ConnectionId;
 use session::{Session, Source};
@@ -56,7 +55,9 @@ impl Watch for WatchService {
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Frames>, Status> {
         let connection = request.extensions().get().copied().unwrap_or_default();
-        let frames = frames(Arc::clone(&self.core), connection, request.into_inner());
+        let requires_leader = request.metadata().contains_key(REQUIRE_LEADER);
+        let core = Arc::clone(&self.core);
+        let frames = frames(core, connection, requires_leader, request.into_inner());
         Ok(Response::new(Box::pin(frames)))
     }
 }
@@ -83,12 +84,13 @@ impl Source for Arc<Core> {
 fn frames(
     core: Arc<Core>,
     connection: ConnectionId,
+    requires_leader: bool,
     mut requests: Streaming<WatchRequest>,
 ) -> impl Stream<Item = Result<WatchResponse, Status>> {
     async_stream::stream! {
-        let mut stopping = core.stopping.clone();
-        let stopped = stopped(&mut stopping);
-        tokio::pin!(stopped);
+        let ending = Arc::clone(&core);
+        let ended = ending.ended(requires_leader);
+        tokio::pin!(ended);
         let sleeper = core.state.sleeper(connection);
         let mut progress = progress_timer(core.limits.watch_progress_interval);
         let frame_limit = core.limits.max_request_bytes + GRPC_OVERHEAD_BYTES;
@@ -115,8 +117,8 @@ fn frames(
                     unheard -= 1;
                     continue;
                 }
-                () = &mut stopped => {
-                    yield Err(status(ApiError::Stopped));
+                reason = &mut ended => {
+                    yield Err(status(reason));
                     return;
                 }
                 request = requests.next() => match request {

@@ -13,7 +13,7 @@ use skein_store_rpc::etcdserverpb::maintenance_client::MaintenanceClient;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
-use crate::common::{PATIENCE, get, put};
+use crate::common::{PATIENCE, Watching, get, put};
 
 pub struct Cluster {
     root: TempDir,
@@ -89,8 +89,24 @@ impl Cluster {
     }
 
     pub async fn restart(&mut self, at: usize) {
-        self.spawn(at, "new");
+        self.restart_with(at, &[]).await;
+    }
+
+    pub async fn restart_with(&mut self, at: usize, flags: &[&str]) {
+        self.spawn_with(at, "new", flags);
         self.until_served(at).await;
+    }
+
+    /// A fresh member takes a lost one's place and name; its peer URL.
+    pub fn replace(&mut self, at: usize) -> String {
+        std::fs::remove_dir_all(self.root.path().join(format!("m{at}"))).expect("it was there");
+        self.members[at] = Place { client: free_port(), peer: free_port(), running: None };
+        self.peer_url(at)
+    }
+
+    /// A watch stream that ends when the member has no leader.
+    pub async fn watch_with_leader(&self, at: usize) -> Watching {
+        Watching::open_with(self.channel(at).await, &[("hasleader", "true")]).await
     }
 
     /// Whether the process ends without being told to.
@@ -220,6 +236,10 @@ impl Cluster {
     }
 
     fn spawn(&mut self, at: usize, state: &str) {
+        self.spawn_with(at, state, &[]);
+    }
+
+    fn spawn_with(&mut self, at: usize, state: &str, flags: &[&str]) {
         let initial: Vec<_> =
             (0..self.members.len()).map(|i| format!("m{i}={}", self.peer_url(i))).collect();
         let log = self.root.path().join(format!("m{at}.log"));
@@ -234,6 +254,7 @@ impl Cluster {
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &initial.join(","), "--initial-cluster-state", state])
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(log.expect("a log file"));
         if let Some(Certificates { cert, key, ca }) = &self.tls {

@@ -65,11 +65,18 @@ pub struct Watching {
 
 impl Watching {
     pub async fn open(channel: Channel) -> Self {
+        Self::open_with(channel, &[]).await
+    }
+
+    /// The same with metadata.
+    pub async fn open_with(channel: Channel, metadata: &[(&'static str, &str)]) -> Self {
         let (requests, receiver) = mpsc::channel(16);
-        let stream = WatchClient::new(channel)
-            .max_decoding_message_size(64 << 20)
-            .watch(ReceiverStream::new(receiver))
-            .await;
+        let mut request = tonic::Request::new(ReceiverStream::new(receiver));
+        for (name, value) in metadata {
+            request.metadata_mut().insert(*name, value.parse().expect("ASCII"));
+        }
+        let client = WatchClient::new(channel).max_decoding_message_size(64 << 20);
+        let stream = client.clone().watch(request).await;
         Self { requests, frames: stream.expect("a watch stream").into_inner() }
     }
 
