@@ -175,6 +175,7 @@ impl Host {
             seed: self.seed ^ self.life,
             incarnation: self.life,
             extend_leases: EXTEND_LEASES,
+            force_new_cluster: false,
             founders: founders.iter().map(|&id| founder(id)).collect(),
         };
         let hands = Arc::clone(&self.clock_ms);
