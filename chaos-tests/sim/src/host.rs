@@ -36,7 +36,8 @@ const CLUSTER: u64 = 0x51e1;
 
 const SNAPSHOT_DIR: &str = "/data/snap";
 
-fn founder(id: u64) -> Member {
+/// A member as others know it.
+pub(crate) fn founder(id: u64) -> Member {
     Member { id, peer_ur_ls: vec![format!("http://{id}")], ..Default::default() }
 }
 

@@ -9,6 +9,7 @@ pub mod disk;
 mod host;
 mod nemesis;
 mod net;
+mod operator;
 mod outside;
 pub mod planted;
 mod recorder;

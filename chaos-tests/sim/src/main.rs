@@ -78,7 +78,12 @@ fn run_seeds(seeds: &str, scenario: Option<&'static Scenario>) -> Result<()> {
     let begun = Instant::now();
     let (mut bad, mut operations, mut events) = (0, 0, 0);
     for seed in from..to {
-        let report = run(Plan { scenario, ..Plan::of_seed(seed) });
+        let plan = Plan { scenario, ..Plan::of_seed(seed) };
+        let Ok(report) = std::panic::catch_unwind(|| run(plan)) else {
+            bad += 1;
+            println!("seed {seed} ends in a panic");
+            continue;
+        };
         operations += report.history.operations.len();
         events += report.events;
         if !report.is_clean() {

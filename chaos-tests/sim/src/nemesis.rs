@@ -44,6 +44,7 @@ impl World {
             Fault::PowerCut => self.power_cut(member),
             Fault::Blackout => self.members().into_iter().for_each(|id| self.power_cut(id)),
             Fault::BitFlip => self.flip(member),
+            Fault::Replace => self.replace(member),
             Fault::StopInWrite | Fault::SlowDisk | Fault::SyncFails | Fault::DiskFull => {
                 self.break_disk(member, fault, lasts);
             }

@@ -25,6 +25,8 @@ pub enum Fault {
     SyncFails,
     /// No space is left.
     DiskFull,
+    /// A member is replaced by another with an empty disk.
+    Replace,
     /// A bit of something durable flips, on one member at most.
     BitFlip,
 }
@@ -53,6 +55,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "writes", faults: &[StopInWrite], members: 5 },
     Scenario { name: "disks", faults: &[SlowDisk, SyncFails, DiskFull, Kill], members: 3 },
     Scenario { name: "bits", faults: &[BitFlip, PowerCut, Partition], members: 5 },
+    Scenario { name: "members", faults: &[Replace, Kill, Pause], members: 3 },
+    Scenario { name: "members-5", faults: &[Replace, Partition, PowerCut, Weather], members: 5 },
     Scenario {
         name: "everything",
         faults: &[
@@ -68,6 +72,7 @@ pub const ALL: &[Scenario] = &[
             SyncFails,
             DiskFull,
             BitFlip,
+            Replace,
         ],
         members: 5,
     },

@@ -61,11 +61,16 @@ impl World {
         });
         host.busy_until = now + host.disk.take_spent_us();
         let stopped = host.disk.is_stopped();
+        let removed = core.is_removed();
         self.let_out(member, out.0);
         self.look(member);
         match worked {
             _ if stopped => self.process_ends(member, "it stopped in a disk operation"),
             Err(error) => self.process_ends(member, &chain(&error)),
+            Ok(()) if removed => {
+                self.host(member).gone = true;
+                self.process_ends(member, "it was removed");
+            }
             Ok(()) => {}
         }
     }
@@ -234,7 +239,12 @@ impl World {
 
     /// A process begins.
     pub(crate) fn start(&mut self, member: u64) {
-        let (now, members) = (self.now, self.members());
+        let founders: Vec<u64> = match member <= self.scenario.members {
+            true => (1..=self.scenario.members).collect(),
+            // It learns of the others from them.
+            false => Vec::new(),
+        };
+        let now = self.now;
         let healed = self.healed;
         let host = self.host(member);
         if host.is_up() || host.gone {
@@ -242,7 +252,7 @@ impl World {
         }
         host.set_clock(now);
         host.disk.restart();
-        let started = host.start(&members);
+        let started = host.start(&founders);
         host.busy_until = now + host.disk.take_spent_us();
         let life = host.life;
         match started {

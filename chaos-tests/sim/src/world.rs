@@ -16,6 +16,7 @@ use crate::disk::SimDisk;
 use crate::host::{Host, Input};
 use crate::nemesis::Undo;
 use crate::net::Net;
+use crate::operator::Replacement;
 use crate::planted::Planted;
 use crate::recorder::Recorder;
 use crate::rng::Rng;
@@ -54,6 +55,7 @@ pub(crate) enum Event {
     Fault,
     Undo(Undo),
     Heal,
+    Operate,
     Connect { watcher: usize },
     Deliver { watcher: usize, epoch: u64, received: Received },
 }
@@ -84,6 +86,7 @@ pub(crate) struct World {
     /// Members that clients do not reach.
     pub(crate) hidden: Option<u64>,
     pub(crate) healed: bool,
+    pub(crate) replacement: Option<Replacement>,
     pub(crate) proposals: u64,
 }
 
@@ -119,6 +122,7 @@ impl World {
             problems: Vec::new(),
             hidden: None,
             healed: false,
+            replacement: None,
             proposals: 0,
             rng,
         };
@@ -200,6 +204,7 @@ impl World {
             Event::Fault => self.fault(),
             Event::Undo(undo) => self.undo(undo),
             Event::Heal => self.heal(),
+            Event::Operate => self.operate(),
             Event::Connect { watcher } => self.watcher_connects(watcher),
             Event::Deliver { watcher, epoch, received } => {
                 self.watcher_hears(watcher, epoch, received);
