@@ -76,14 +76,14 @@ impl std::fmt::Display for Violation {
 pub struct Verdict {
     /// Everything found, cheapest checker first.
     pub violations: Vec<Violation>,
-    /// The search for an order gave up at its bound. Neither good nor bad.
-    pub undecided: bool,
+    /// The search for an order gave up at its bound: neither good nor bad. How far it came.
+    pub undecided: Option<String>,
 }
 
 impl Verdict {
     /// Whether nothing was found and everything was decided.
     pub fn is_clean(&self) -> bool {
-        self.violations.is_empty() && !self.undecided
+        self.violations.is_empty() && self.undecided.is_none()
     }
 }
 
@@ -97,12 +97,12 @@ pub fn check(history: &History) -> Verdict {
     violations.extend(watch::check(history));
     violations.extend(lease::check(history));
     violations.extend(progress::check(history));
-    let mut undecided = false;
+    let mut undecided = None;
     if in_order {
         match linear::check(history) {
             linear::Outcome::Explained => {}
             linear::Outcome::Violated(violation) => violations.push(violation),
-            linear::Outcome::Undecided => undecided = true,
+            linear::Outcome::Undecided(reached) => undecided = Some(reached),
         }
     }
     Verdict { violations, undecided }

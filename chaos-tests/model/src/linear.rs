@@ -17,9 +17,9 @@ use crate::store::Store;
 use crate::wgl::{self, Found, Interval, Model, Step};
 use crate::{Checker, Violation, lease};
 
-/// Configurations looked at before giving up: far more than a correct history of a hundred thousand
+/// Configurations looked at before giving up: far more than a correct history of fifty thousand
 /// operations needs, a few seconds of a machine.
-pub const STEPS_MAX: usize = 500_000;
+pub const STEPS_MAX: usize = 200_000;
 
 /// What the search came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub enum Outcome {
     Explained,
     /// There is none.
     Violated(Violation),
-    /// The search met its bound.
-    Undecided,
+    /// The search met its bound, having come this far.
+    Undecided(String),
 }
 
 /// Searches an order of all operations.
@@ -41,7 +41,7 @@ pub fn check(history: &History) -> Outcome {
     }
     match wgl::search(&model, &model.intervals(), STEPS_MAX) {
         Found::Order => Outcome::Explained,
-        Found::GaveUp => Outcome::Undecided,
+        Found::GaveUp { state, stuck } => Outcome::Undecided(model.explain(&state, &stuck)),
         Found::Nothing { state, stuck } => violated(model.explain(&state, &stuck)),
     }
 }
@@ -67,12 +67,21 @@ struct StoreModel<'a> {
     /// Revisions that answered writes were given.
     claims: BTreeMap<i64, usize>,
     seen: BTreeMap<i64, Vec<Seen<'a>>>,
+    /// The highest revision that anybody was told of.
+    last_seen: i64,
+    /// Whether members told what they applied.
+    tells_commits: bool,
 }
 
 impl<'a> StoreModel<'a> {
     fn new(history: &'a History) -> Self {
-        let mut model =
-            Self { candidates: Vec::new(), claims: BTreeMap::new(), seen: BTreeMap::new() };
+        let mut model = Self {
+            candidates: Vec::new(),
+            claims: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            last_seen: last_seen(history),
+            tells_commits: !history.commits.is_empty(),
+        };
         for operation in &history.operations {
             model.see(operation);
             model.candidates.extend(candidate(operation));
@@ -160,7 +169,11 @@ impl Model for StoreModel<'_> {
             return Step::Unchanged;
         }
         let advances = next.revision != state.revision;
-        if advances && (taken || !self.fits(&next)) {
+        // Nothing that was seen lies behind the last revision seen. Only the end of a lease may be
+        // noticed without it, by a refusal, where nobody told what was applied.
+        let unseen = next.revision > self.last_seen
+            && (self.tells_commits || !matches!(candidate.request, Request::Revoke { .. }));
+        if advances && (taken || unseen || !self.fits(&next)) {
             return Step::Impossible;
         }
         Step::Changed(next, advances)
@@ -194,6 +207,13 @@ impl Model for StoreModel<'_> {
     fn fingerprint(&self, state: &Store) -> u64 {
         state.fingerprint()
     }
+}
+
+fn last_seen(history: &History) -> i64 {
+    let answers =
+        history.operations.iter().filter_map(|operation| operation.answer()?.1.revision());
+    let events = history.commits.iter().flat_map(|commit| &commit.events);
+    answers.chain(events.map(|event| event.revision)).max().unwrap_or(1)
 }
 
 /// The lease that a request is about.

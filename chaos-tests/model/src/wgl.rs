@@ -59,8 +59,13 @@ pub enum Found<S> {
         /// What did not fit.
         stuck: Vec<usize>,
     },
-    /// The bound was met first.
-    GaveUp,
+    /// The bound was met first; as far as it came.
+    GaveUp {
+        /// The furthest state reached.
+        state: S,
+        /// What had to follow there.
+        stuck: Vec<usize>,
+    },
 }
 
 /// Searches an order, looking at no more than `steps_max` configurations.
@@ -115,7 +120,8 @@ impl<'a, M: Model> Search<'a, M> {
                 }
             }
         }
-        Found::GaveUp
+        let stuck = std::mem::take(&mut self.stuck);
+        Found::GaveUp { state: self.stuck_state.clone(), stuck }
     }
 
     /// Takes the next untried option of the youngest frame that has one.

@@ -55,7 +55,9 @@ impl Report {
         let mut lines: Vec<String> =
             self.verdict.violations.iter().map(ToString::to_string).collect();
         lines.extend(self.problems.iter().map(|problem| format!("World: {problem}")));
-        lines.extend(self.verdict.undecided.then(|| "Linear: gave up".to_owned()));
+        lines.extend(
+            self.verdict.undecided.as_ref().map(|reached| format!("Linear: gave up: {reached}")),
+        );
         lines
     }
 }

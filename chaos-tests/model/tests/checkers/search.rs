@@ -87,5 +87,5 @@ fn a_search_beyond_its_bound_says_so() {
     let operations = (0..20).map(|value| Operation::Write(value as u8 + 1)).collect();
     let interval = Interval { called: 1, returned: Some(9) };
     let found = search(&Register(operations), &[interval; 20], 3);
-    assert_eq!(found, Found::GaveUp);
+    assert!(matches!(found, Found::GaveUp { .. }));
 }
