@@ -158,7 +158,7 @@ impl Host {
             recorded: None,
             flipped: false,
             gone: false,
-            seed: rng.next(),
+            seed: rng.number(),
             snapshot_count: [5, 20, 60, 200][rng.below(4) as usize],
         }
     }

@@ -26,6 +26,13 @@ impl Trace {
         }
     }
 
+    /// Something too frequent to be counted: only printed.
+    pub fn detail(&self, now: u64, what: std::fmt::Arguments<'_>) {
+        if self.print {
+            println!("{:>10.6}   {what}", now as f64 / 1e6);
+        }
+    }
+
     /// The number, FNV-1a of all lines.
     pub fn hash(&self) -> u64 {
         self.hash

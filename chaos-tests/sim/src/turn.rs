@@ -86,6 +86,17 @@ impl World {
             }
             other => other,
         };
+        if let Input::Message(message) = &input {
+            let Message { from, kind, term, log_term, index, commit, entries, .. } = message;
+            self.trace.detail(
+                self.now,
+                format_args!(
+                    "{from} -> {member} kind {kind} term {term} index {index} of term {log_term} \
+                     commit {commit} with {} entries",
+                    entries.len()
+                ),
+            );
+        }
         let Some(core) = &mut self.host(member).core else { return };
         match input {
             Input::Tick => core.tick(),
