@@ -186,6 +186,8 @@ pub fn open_newest(
     disk.create_dir(dir).map_err(io_error("create", dir))?;
     remove_unfinished(disk, dir)?;
     let newest = list(disk, dir)?.into_iter().max();
+    // The member may have stopped before its name was durable, and the log goes on behind it now.
+    disk.sync_dir(dir).map_err(io_error("sync", dir))?;
     newest.map(|(position, path)| SnapshotReader::open(disk, path, owner, position)).transpose()
 }
 

@@ -23,9 +23,9 @@ impl NextSegment {
         Self(State::Idle)
     }
 
-    /// Begins, unless it has begun.
+    /// Begins, unless it has begun, or the disk takes no threads.
     pub(super) fn prepare(&mut self, place: &Arc<SegmentPlace>, sequence: u64, capacity: u64) {
-        if matches!(self.0, State::Begun(_)) {
+        if matches!(self.0, State::Begun(_)) || !place.disk.takes_threads() {
             return;
         }
         let place = Arc::clone(place);

@@ -105,9 +105,13 @@ impl Replay {
         last: bool,
     ) -> Result<Tail, LogError> {
         let mut offset = segment::HEADER;
+        let mut last_batch = offset;
         loop {
             match self.batch(place, sequence, bytes, offset)? {
-                Step::Next(end) => offset = end,
+                Step::Next(end) => {
+                    last_batch = offset;
+                    offset = end;
+                }
                 Step::Stop { at, what } => {
                     let dirty_until = end_of_data(bytes, offset);
                     if dirty_until > offset
@@ -116,7 +120,11 @@ impl Replay {
                         let (path, offset) = (place.path(sequence), at as u64);
                         return Err(LogError::Damaged { path, offset, what });
                     }
-                    return Ok(Tail { end: offset as u64, dirty_until: dirty_until as u64 });
+                    return Ok(Tail {
+                        last_batch: last_batch as u64,
+                        end: offset as u64,
+                        dirty_until: dirty_until as u64,
+                    });
                 }
             }
         }

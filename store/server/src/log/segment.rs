@@ -133,6 +133,8 @@ impl SegmentPlace {
 /// Where the next batch of a reopened segment goes, and how far its torn tail reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tail {
+    /// Where the last complete batch begins.
+    pub(super) last_batch: u64,
     /// End of the last complete batch.
     pub(super) end: u64,
     /// End of the last byte that is not zero; more than `end` when a tail was torn.
@@ -191,6 +193,10 @@ impl Segment {
     }
 
     /// Opens the last segment for appending, erasing its torn tail.
+    ///
+    /// What was read back may not be durable: the process may have stopped before its sync, or the
+    /// sync failed, after which the cache holds what the disk does not. Only the last batch can be
+    /// in doubt, and the segment's name; both are made durable before anything is built on them.
     pub(super) fn reopen(
         place: &SegmentPlace,
         sequence: u64,
@@ -199,13 +205,18 @@ impl Segment {
         let path = place.path(sequence);
         let reopen = || -> io::Result<Self> {
             let file = place.disk.open(&path)?;
+            let mut last = vec![0; (tail.end - tail.last_batch) as usize];
+            file.read_at(&mut last, tail.last_batch)?;
+            file.write_at(&last, tail.last_batch)?;
             if tail.dirty_until > tail.end {
                 file.write_at(&vec![0; (tail.dirty_until - tail.end) as usize], tail.end)?;
-                file.sync()?;
             }
+            file.sync()?;
             Ok(Self { sequence, capacity: file.size()?, end: tail.end, file })
         };
-        reopen().map_err(io_error("open", &path))
+        let segment = reopen().map_err(io_error("open", &path))?;
+        place.sync_dir()?;
+        Ok(segment)
     }
 
     pub(super) fn sequence(&self) -> u64 {
