@@ -26,6 +26,9 @@ const SEGMENT_BYTES: u64 = 16 << 10;
 /// Ticks without a leader before an election, as etcd's defaults have it.
 const ELECTION_TICKS: usize = 10;
 
+/// No user is simulated.
+const SIMPLE_TOKEN_TTL: Duration = Duration::ZERO;
+
 /// By how much a new leader lengthens every lease: an election timeout, as the store has it.
 const EXTEND_LEASES: Duration = Duration::from_secs(1);
 
@@ -176,6 +179,7 @@ impl Host {
             seed: self.seed ^ self.life,
             incarnation: self.life,
             extend_leases: EXTEND_LEASES,
+            simple_token_ttl: SIMPLE_TOKEN_TTL,
             force_new_cluster: false,
             founders: founders.iter().map(|&id| founder(id)).collect(),
         };

@@ -98,7 +98,9 @@ pub(crate) fn outcome(reply: Result<Applied, ApiError>) -> Option<Answer> {
         Response::Compact(_) => Answer::Compacted { revision },
         Response::LeaseGrant(_) => Answer::Granted { revision },
         Response::LeaseRevoke(_) => Answer::Revoked { revision },
-        Response::Members(_) => return None,
+        Response::Members(_) | Response::Alarm(_) | Response::Version | Response::Auth(_) => {
+            return None;
+        }
     })
 }
 
