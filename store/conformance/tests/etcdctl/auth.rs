@@ -8,7 +8,7 @@ const fn alone(
     flags: &'static [&'static str],
     steps: &'static [Step],
 ) -> Scenario {
-    Scenario { name, steps, numbers: false, differs: None, alone: Some(flags) }
+    Scenario { name, steps, numbers: false, alone: Some(flags) }
 }
 
 /// Cheap hashes: what is compared is not how long they take.
