@@ -114,6 +114,8 @@ impl World {
 
     /// A client's request reaches the member.
     fn ask(&mut self, member: u64, operation: usize, out: &mut Outbox) {
+        // It may have begun another life since it was asked.
+        self.operation(operation).life = self.hosts[&member].life;
         let request = self.operation(operation).request.clone();
         if let Some(command) = translate::command(&request) {
             return self.propose(member, operation, &command, out);
