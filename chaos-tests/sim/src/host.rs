@@ -209,18 +209,22 @@ impl Host {
         }
     }
 
-    /// The process is gone; who waited for it, and does not know what became of that.
-    pub(crate) fn end(&mut self) -> Vec<usize> {
+    /// The process is gone: the operations of which nobody knows what became of them, and the
+    /// members whose snapshots were under way.
+    pub(crate) fn end(&mut self) -> (Vec<usize>, Vec<u64>) {
         self.core = None;
         self.recorded = None;
         self.busy_until = 0;
-        let asked = self.inbox.drain(..).filter_map(|input| match input {
-            Input::Ask(operation) => Some(operation),
-            _ => None,
-        });
-        let mut left: Vec<usize> = asked.collect();
+        let (mut left, mut senders) = (Vec::new(), Vec::new());
+        for input in self.inbox.drain(..) {
+            match input {
+                Input::Ask(operation) => left.push(operation),
+                Input::Snapshot { from, .. } => senders.push(from),
+                _ => {}
+            }
+        }
         left.extend(std::mem::take(&mut self.waiting).into_values());
-        left
+        (left, senders)
     }
 
     /// A number that this member has never used.

@@ -15,8 +15,10 @@ impl World {
     /// Something reaches a member. Nobody is there to take it when the process is gone.
     pub(crate) fn arrive(&mut self, member: u64, input: Input) {
         if !self.host(member).is_up() {
-            if let Input::Ask(operation) = input {
-                self.reply(operation, Told::Refused);
+            match input {
+                Input::Ask(operation) => self.reply(operation, Told::Refused),
+                Input::Snapshot { from, .. } => self.snapshot_breaks(from, member),
+                _ => {}
             }
             return;
         }
@@ -81,7 +83,9 @@ impl World {
             Input::Snapshot { from, message, chunks } => {
                 let arrived = self.host(member).receive(message, chunks);
                 self.say(format_args!("member {member} takes a snapshot: {arrived}"));
-                self.send_once(member, from, Input::SnapshotSent { to: member, arrived });
+                if !self.send_once(member, from, Input::SnapshotSent { to: member, arrived }) {
+                    self.snapshot_breaks(from, member);
+                }
                 return;
             }
             other => other,
@@ -110,6 +114,8 @@ impl World {
 
     /// A client's request reaches the member.
     fn ask(&mut self, member: u64, operation: usize, out: &mut Outbox) {
+        // It may have begun another life since it was asked.
+        self.operation(operation).life = self.hosts[&member].life;
         let request = self.operation(operation).request.clone();
         if let Some(command) = translate::command(&request) {
             return self.propose(member, operation, &command, out);
@@ -233,10 +239,14 @@ impl World {
         let to = message.to;
         let input = Input::Snapshot { from, message, chunks };
         if !self.send_once(from, to, input) {
-            let at = self.now + TICK_US;
-            let input = Input::SnapshotSent { to, arrived: false };
-            self.plan(at, Event::Arrive { member: from, input });
+            self.snapshot_breaks(from, to);
         }
+    }
+
+    fn snapshot_breaks(&mut self, from: u64, to: u64) {
+        let at = self.now + TICK_US;
+        let input = Input::SnapshotSent { to, arrived: false };
+        self.plan(at, Event::Arrive { member: from, input });
     }
 
     /// Whether it will arrive.
@@ -290,8 +300,12 @@ impl World {
     /// The process is gone, for whatever reason; it begins again some time later.
     pub(crate) fn process_ends(&mut self, member: u64, why: &str) {
         self.say(format_args!("member {member} ends: {why}"));
-        for operation in self.host(member).end() {
+        let (left, senders) = self.host(member).end();
+        for operation in left {
             self.reply(operation, Told::ConnectionLost);
+        }
+        for from in senders {
+            self.snapshot_breaks(from, member);
         }
         self.watchers_lose(member);
         let after = self.rng.between(50_000, 2_000_000);

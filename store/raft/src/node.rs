@@ -431,7 +431,9 @@ fn raft_config(config: &NodeConfig, applied: u64) -> Config {
         max_committed_size_per_ready: limits::MAX_COMMITTED_BYTES_PER_STEP,
         check_quorum: true,
         pre_vote: true,
-        batch_append: true,
+        // Raft 0.7 batches entries into a waiting message without entries even when they begin before
+        // that message (Raft::try_batching): the receiver then confirms what it does not have.
+        batch_append: false,
         read_only_option: ReadOnlyOption::Safe,
         ..Config::default()
     }
