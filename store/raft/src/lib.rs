@@ -5,8 +5,8 @@
 //! order stated on its fields. A node with one voter takes the same path as one of seven: propose,
 //! persist, commit, apply.
 //!
-//! Bounds are named in [`limits`]; PreVote and CheckQuorum are always on; the election timeout is
-//! drawn once from a seed that the owner gives, so equal inputs give equal effects.
+//! Bounds are named in [`limits`]; PreVote and CheckQuorum are always on; election timeouts
+//! follow from a seed that the owner gives, so equal inputs give equal effects.
 
 mod configuration;
 mod entry;

@@ -10,6 +10,7 @@
 //! ```
 
 mod progress;
+mod timeout;
 
 use bytes::Bytes;
 use raft::eraftpb::{self, EntryType, MessageType};
@@ -24,18 +25,19 @@ use crate::memory_log::MemoryLog;
 use crate::message::{Message, SnapshotMeta};
 
 pub use progress::Progress;
+use timeout::ElectionTimeout;
 
 /// What a node is told once, at its start.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
     /// This member, not 0.
     pub id: u64,
-    /// Ticks without a leader before an election; the real timeout is once to twice that, fixed
-    /// for the node's life by `seed`.
+    /// Ticks without a leader before an election; the real timeout is once to twice that, drawn anew
+    /// from `seed` after every campaign.
     pub election_ticks: usize,
     /// Ticks between a leader's heartbeats.
     pub heartbeat_ticks: usize,
-    /// Source of this node's election timeout.
+    /// Source of this node's election timeouts.
     pub seed: u64,
     /// Different at every start of the member. Read contexts carry it, so that a late
     /// confirmation of a former life never releases a read of this one.
@@ -132,6 +134,7 @@ pub struct Node {
     incarnation: u64,
     next_ticket: u64,
     told: Option<Leadership>,
+    timeout: ElectionTimeout,
 }
 
 impl Node {
@@ -157,12 +160,25 @@ impl Node {
         let logger = Logger::root(slog::Discard, slog::o!());
         let raw =
             RawNode::new(&raft_config(config, base.0), log, &logger).map_err(RaftError::Config)?;
-        Ok(Self { raw, id: config.id, incarnation: config.incarnation, next_ticket: 1, told: None })
+        Ok(Self {
+            raw,
+            id: config.id,
+            incarnation: config.incarnation,
+            next_ticket: 1,
+            told: None,
+            timeout: ElectionTimeout::new(config),
+        })
     }
 
     /// One unit of time passed.
     pub fn tick(&mut self) {
+        // Whenever raft drew a timeout of its own since, ours counts: it follows from the seed.
+        self.raw.raft.set_randomized_election_timeout(self.timeout.ticks());
         self.raw.tick();
+        // A tick leaves no time elapsed only where it began a campaign.
+        if !self.leads() && self.raw.raft.election_elapsed == 0 {
+            self.timeout.draw();
+        }
         self.leave_joint();
     }
 
@@ -414,16 +430,12 @@ fn convert(entries: Vec<eraftpb::Entry>) -> Result<Vec<Entry>, RaftError> {
 }
 
 fn raft_config(config: &NodeConfig, applied: u64) -> Config {
-    // Raft draws its timeout from the thread's generator out of [min, max): a range of one tick
-    // leaves nothing to chance.
-    let spread = config.election_ticks.max(1) as u64;
-    let timeout = config.election_ticks + (mix(config.seed) % spread) as usize;
     Config {
         id: config.id,
         election_tick: config.election_ticks,
         heartbeat_tick: config.heartbeat_ticks,
-        min_election_tick: timeout,
-        max_election_tick: timeout + 1,
+        min_election_tick: config.election_ticks,
+        max_election_tick: 2 * config.election_ticks.max(1),
         applied,
         max_size_per_msg: limits::MAX_MESSAGE_BYTES,
         max_inflight_msgs: limits::MAX_INFLIGHT_MESSAGES,
@@ -437,14 +449,6 @@ fn raft_config(config: &NodeConfig, applied: u64) -> Config {
         read_only_option: ReadOnlyOption::Safe,
         ..Config::default()
     }
-}
-
-/// Spreads neighbouring seeds (the finalizer of SplitMix64, Steele et al., OOPSLA 2014).
-fn mix(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]
