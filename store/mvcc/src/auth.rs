@@ -22,7 +22,7 @@ pub use change::AuthChange;
 pub(crate) use command::AuthRecord;
 pub use command::{AuthCommand, Authentication};
 pub use permit::Permit;
-pub(crate) use record::AuthChunk;
+pub use record::AuthChunk;
 
 use spans::Spans;
 

@@ -85,7 +85,7 @@ mod watch;
 mod write;
 
 pub use alarm::{Alarms, takes_space};
-pub use auth::{Auth, AuthChange, AuthCommand, Authentication, Permit, ROOT};
+pub use auth::{Auth, AuthChange, AuthChunk, AuthCommand, Authentication, Permit, ROOT};
 pub use cluster::Cluster;
 pub use command::{Author, COMMAND_VERSION, Command, CommandError, Envelope, Origin};
 pub use events::EventLog;

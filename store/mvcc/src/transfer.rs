@@ -7,7 +7,7 @@ use prost::Message;
 use skein_store_api::ApiError;
 use skein_store_api::pb::mvccpb::KeyValue;
 
-use crate::auth::Auth;
+use crate::auth::{Auth, AuthChunk};
 use crate::cluster::Cluster;
 use crate::history::{History, Rev, Version};
 use crate::key::Key;
@@ -83,6 +83,9 @@ pub enum RebuildError {
         /// What does not fit.
         what: &'static str,
     },
+    /// A user or a role cannot be.
+    #[error("a user or a role has a name that is no text")]
+    Auth,
     /// A lease cannot be.
     #[error("lease {id:x} cannot be")]
     Lease {
@@ -99,6 +102,7 @@ pub struct Rebuild {
     last: Option<Rev>,
     keys: BTreeMap<Key, History>,
     leases: Leases,
+    auth: Auth,
 }
 
 impl Rebuild {
@@ -139,6 +143,15 @@ impl Rebuild {
             Some(history) => history.push(version),
             None => drop(self.keys.insert(Key::new(&key), History::new(version))),
         }
+        Ok(())
+    }
+
+    /// Takes users and roles.
+    ///
+    /// # Errors
+    /// One of them has a name that is no text.
+    pub fn auth(&mut self, records: AuthChunk) -> Result<(), RebuildError> {
+        self.auth = Auth::from_chunk(records).ok_or(RebuildError::Auth)?;
         Ok(())
     }
 
@@ -187,7 +200,7 @@ impl Rebuild {
             view,
             leases: self.leases,
             members: Members::default(),
-            auth: Auth::default(),
+            auth: self.auth,
             cluster: Cluster::default(),
             usage,
         };

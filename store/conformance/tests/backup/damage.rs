@@ -77,23 +77,3 @@ async fn flags_that_do_not_fit_are_refused() -> Result<(), Failure> {
         std::fs::write(c.data_dir.join("mine"), "").expect("a temporary directory");
     })
 }
-
-/// Users that would be lost are not: everybody could read what was closed to them.
-#[tokio::test(flavor = "multi_thread")]
-async fn users_are_not_left_behind_unasked() -> Result<(), Failure> {
-    let dir = process::directory()?;
-    let source = Process::start(&etcd()?, &[]).await?;
-    let etcdctl = |args: &[&str]| -> Result<(), Failure> {
-        let mut command = Command::new(peers::tool("etcdctl")?);
-        let output = command.arg("--endpoints").arg(source.address()).args(args).output()?;
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        if output.status.success() { Ok(()) } else { Err(errors.into()) }
-    };
-    etcdctl(&["role", "add", "reader"])?;
-    let file = save(&source.connect()?, &dir).await?;
-    assert!(refused(&file, |_| ())?.contains("has roles, which"));
-    etcdctl(&["user", "add", "root:secret"])?;
-    let file = save(&source.connect()?, &dir).await?;
-    assert!(refused(&file, |_| ())?.contains("has users, which"));
-    Ok(())
-}

@@ -9,6 +9,7 @@ mod operation;
 mod damage;
 mod moving;
 mod status;
+mod users;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -7,19 +7,24 @@ use super::{Auth, Role, User};
 
 /// The body of a chunk: etcd's own records, by name.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct AuthChunk {
+pub struct AuthChunk {
+    /// Whether callers need an identity.
     #[prost(bool, tag = "1")]
-    enabled: bool,
+    pub enabled: bool,
+    /// Revision of users and roles.
     #[prost(uint64, tag = "2")]
-    revision: u64,
+    pub revision: u64,
+    /// Users by name, with the hashes of their passwords.
     #[prost(message, repeated, tag = "3")]
-    users: Vec<authpb::User>,
+    pub users: Vec<authpb::User>,
+    /// Roles by name.
     #[prost(message, repeated, tag = "4")]
-    roles: Vec<authpb::Role>,
+    pub roles: Vec<authpb::Role>,
 }
 
 impl Auth {
-    pub(crate) fn chunk(&self) -> AuthChunk {
+    /// Everything, as records.
+    pub fn chunk(&self) -> AuthChunk {
         let users = self.users.iter().map(|(name, user)| authpb::User {
             name: name.clone().into(),
             password: user.hash.clone(),

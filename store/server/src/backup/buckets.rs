@@ -5,6 +5,7 @@ use prost::Message;
 
 /// The history: revisions and what each did.
 pub(crate) const KEY: &str = "key";
+pub(crate) const ALARM: &str = "alarm";
 pub(crate) const LEASE: &str = "lease";
 pub(crate) const META: &str = "meta";
 pub(crate) const CLUSTER: &str = "cluster";
@@ -15,7 +16,7 @@ pub(crate) const AUTH_ROLES: &str = "authRoles";
 
 /// Every bucket of a file, in order of their names. etcd expects all of them to be there.
 pub(crate) const ALL: [&str; 10] =
-    ["alarm", AUTH, AUTH_ROLES, AUTH_USERS, CLUSTER, KEY, LEASE, MEMBERS, "members_removed", META];
+    [ALARM, AUTH, AUTH_ROLES, AUTH_USERS, CLUSTER, KEY, LEASE, MEMBERS, "members_removed", META];
 
 /// Keys of `meta`. The revisions of the compactions that were begun and finished:
 pub(crate) const SCHEDULED_COMPACT: &str = "scheduledCompactRev";

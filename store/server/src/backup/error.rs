@@ -66,14 +66,6 @@ pub enum BackupError {
         /// Of what is before it.
         found: String,
     },
-    /// The file holds something that cannot be kept here, and must not be lost unnoticed.
-    #[error("{} has {what}, which this version cannot take over", path.display())]
-    Unsupported {
-        /// The file.
-        path: PathBuf,
-        /// What it has.
-        what: &'static str,
-    },
     /// The file cannot be written.
     #[error("cannot write a snapshot into {}", dir.display())]
     Write {

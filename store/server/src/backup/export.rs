@@ -3,8 +3,9 @@
 use std::io::{Seek, Write};
 
 use prost::Message;
+use skein_store_api::pb::etcdserverpb::AlarmMember;
 use skein_store_bolt::{WriteError, Writer};
-use skein_store_mvcc::{RecordedChange, View};
+use skein_store_mvcc::{AuthChunk, RecordedChange, View};
 
 use super::buckets::{self, LeaseValue, RevisionKey};
 use crate::core::Core;
@@ -19,6 +20,8 @@ pub(crate) struct Contents {
     members: Vec<MemberValue>,
     /// What the cluster behaves as.
     version: String,
+    auth: AuthChunk,
+    alarms: Vec<AlarmMember>,
 }
 
 /// A value of the bucket `members`, as etcd writes it.
@@ -61,7 +64,9 @@ impl Contents {
         });
         let members = members.collect();
         let version = core.versions().cluster.to_string();
-        Self { view, leases, position: Position { index, term }, members, version }
+        let auth = core.state.glance(|machine| machine.auth().chunk());
+        let alarms = core.alarms();
+        Self { view, leases, position: Position { index, term }, members, version, auth, alarms }
     }
 
     /// Writes the file; its size in bytes.
@@ -77,7 +82,7 @@ impl Contents {
                 buckets::LEASE => self.write_leases(&mut file)?,
                 _ => {
                     for (key, value) in self.records(bucket) {
-                        file.put(key.as_bytes(), &value)?;
+                        file.put(&key, &value)?;
                     }
                 }
             }
@@ -109,17 +114,35 @@ impl Contents {
         Ok(())
     }
 
-    /// The records of every bucket that is small, in order of their keys. What is not kept here
-    /// (users, roles, alarms) has an empty bucket.
-    fn records(&self, bucket: &str) -> Vec<(String, Vec<u8>)> {
+    /// The records of every bucket that is small, in order of their keys.
+    fn records(&self, bucket: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
         match bucket {
-            // As in an etcd where access control was never turned on.
-            buckets::AUTH => vec![(buckets::AUTH_REVISION.into(), 1u64.to_be_bytes().into())],
+            buckets::ALARM => {
+                let alarm = |alarm: &AlarmMember| (alarm.encode_to_vec(), Vec::new());
+                self.alarms.iter().map(alarm).collect()
+            }
+            buckets::AUTH => vec![
+                (buckets::AUTH_ENABLED.into(), vec![u8::from(self.auth.enabled)]),
+                (buckets::AUTH_REVISION.into(), self.auth.revision.to_be_bytes().into()),
+            ],
+            buckets::AUTH_USERS => self
+                .auth
+                .users
+                .iter()
+                .map(|user| (user.name.to_vec(), user.encode_to_vec()))
+                .collect(),
+            buckets::AUTH_ROLES => self
+                .auth
+                .roles
+                .iter()
+                .map(|role| (role.name.to_vec(), role.encode_to_vec()))
+                .collect(),
             buckets::CLUSTER => {
                 vec![(buckets::CLUSTER_VERSION.into(), self.version.clone().into())]
             }
             buckets::MEMBERS => {
-                let member = |member: &MemberValue| (format!("{:x}", member.id), json(member));
+                let member =
+                    |member: &MemberValue| (format!("{:x}", member.id).into(), json(member));
                 self.members.iter().map(member).collect()
             }
             buckets::META => self.meta(),
@@ -127,7 +150,7 @@ impl Contents {
         }
     }
 
-    fn meta(&self) -> Vec<(String, Vec<u8>)> {
+    fn meta(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let voters = self.members.iter().filter(|member| !member.is_learner);
         let voters = voters.map(|member| member.id).collect();
         let conf_state = json(&ConfState { voters, auto_leave: false });
@@ -144,7 +167,7 @@ impl Contents {
             records.push((buckets::SCHEDULED_COMPACT, revision));
         }
         records.sort_unstable_by_key(|(key, _)| *key);
-        records.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+        records.into_iter().map(|(key, value)| (key.into(), value)).collect()
     }
 }
 

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use prost::Message;
+use skein_store_api::pb::authpb::{Role, User};
 use skein_store_api::pb::mvccpb::KeyValue;
 use skein_store_bolt::{Bucket, Entry};
-use skein_store_mvcc::{Machine, MachineConfig, Rebuild, Record, RecordedChange};
+use skein_store_mvcc::{AuthChunk, Machine, MachineConfig, Rebuild, Record, RecordedChange};
 
 use super::buckets::{self, LeaseValue, RevisionKey};
 use super::file::{SnapshotFile, hex};
@@ -14,7 +15,7 @@ use super::{BackupError, RestoreConfig};
 /// of `applied_index` of a log to come.
 ///
 /// # Errors
-/// The file is damaged, or holds what this version cannot keep.
+/// The file is damaged.
 pub(super) fn read(
     file: &SnapshotFile,
     config: &RestoreConfig,
@@ -22,8 +23,8 @@ pub(super) fn read(
 ) -> Result<Machine, BackupError> {
     let all = file.bolt.buckets().map_err(file.structure())?;
     let reader = Reader { file, buckets: &all };
-    reader.refuse_what_would_be_lost()?;
     let mut rebuild = Rebuild::default();
+    reader.auth(&mut rebuild)?;
     let latest = reader.history(&mut rebuild)?;
     reader.leases(&mut rebuild)?;
     let finished = reader.compaction(buckets::FINISHED_COMPACT)?;
@@ -79,22 +80,30 @@ impl Reader<'_> {
         Ok(value)
     }
 
-    /// Users and roles are not kept by this version. Leaving them behind would open to everybody
-    /// what was closed, so that is not done unasked. (Members are new ones in every restored
-    /// cluster, and alarms were theirs.)
-    fn refuse_what_would_be_lost(&self) -> Result<(), BackupError> {
+    /// Users and roles. (Members are new ones in every restored cluster, and alarms were theirs.)
+    fn auth(&self, rebuild: &mut Rebuild) -> Result<(), BackupError> {
         let enabled = self.value(buckets::AUTH, buckets::AUTH_ENABLED)?;
-        let mut found = enabled.filter(|value| **value == [1]).map(|_| "access control turned on");
-        for (bucket, what) in [(buckets::AUTH_USERS, "users"), (buckets::AUTH_ROLES, "roles")] {
-            self.each(bucket, |_| {
-                found = found.or(Some(what));
-                Ok(())
-            })?;
-        }
-        match found {
-            Some(what) => Err(BackupError::Unsupported { path: self.file.path().to_owned(), what }),
-            None => Ok(()),
-        }
+        let enabled = enabled.is_some_and(|value| *value == [1]);
+        let revision = match self.value(buckets::AUTH, buckets::AUTH_REVISION)? {
+            None => return Ok(()),
+            Some(value) => value.as_ref().try_into().map(u64::from_be_bytes).map_err(|_| {
+                self.wrong(buckets::AUTH, buckets::AUTH_REVISION.as_bytes(), "not a revision")
+            })?,
+        };
+        let (mut users, mut roles) = (Vec::new(), Vec::new());
+        self.each(buckets::AUTH_USERS, |entry| {
+            let wrong = |_| self.wrong(buckets::AUTH_USERS, &entry.key, "not a user");
+            users.push(User::decode(entry.value.clone()).map_err(wrong)?);
+            Ok(())
+        })?;
+        self.each(buckets::AUTH_ROLES, |entry| {
+            let wrong = |_| self.wrong(buckets::AUTH_ROLES, &entry.key, "not a role");
+            roles.push(Role::decode(entry.value.clone()).map_err(wrong)?);
+            Ok(())
+        })?;
+        rebuild
+            .auth(AuthChunk { enabled, revision, users, roles })
+            .map_err(|source| BackupError::History { path: self.file.path().to_owned(), source })
     }
 
     /// Reads the history; the newest revision in it, or 0.
