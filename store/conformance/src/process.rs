@@ -44,13 +44,31 @@ pub enum StartError {
     Address(String),
 }
 
-/// A running member of a cluster of one.
+/// A running member.
 pub struct Process {
     child: Child,
     program: PathBuf,
     extra: Vec<String>,
     directory: TempDir,
+    place: Place,
+}
+
+/// Which member it is.
+#[derive(Clone)]
+struct Place {
+    name: String,
     ports: Ports,
+    /// All members, as `--initial-cluster` names them.
+    cluster: String,
+}
+
+impl Place {
+    /// The only member of its cluster.
+    fn alone(ports: Ports) -> Self {
+        let name = "default".to_owned();
+        let cluster = format!("{name}={}", ports.peer_url());
+        Self { name, ports, cluster }
+    }
 }
 
 /// Where a member listens.
@@ -60,6 +78,12 @@ struct Ports {
     peer: u16,
     /// For clients over TLS.
     secure: Option<u16>,
+}
+
+impl Ports {
+    fn peer_url(self) -> String {
+        format!("http://127.0.0.1:{}", self.peer)
+    }
 }
 
 impl Process {
@@ -100,12 +124,44 @@ impl Process {
         ports: Ports,
         extra: &[&str],
     ) -> Result<Self, StartError> {
-        let extra: Vec<String> = extra.iter().map(|flag| (*flag).to_owned()).collect();
-        let child = spawn(program, directory.path(), ports, &extra)?;
-        let program = program.to_owned();
-        let mut process = Self { child, program, extra, directory, ports };
+        let mut process = Self::spawned(program, directory, Place::alone(ports), extra)?;
         process.ready().await?;
         Ok(process)
+    }
+
+    /// Starts a cluster of `size` members and waits until each answers.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub async fn start_cluster(program: &Path, size: usize) -> Result<Vec<Self>, StartError> {
+        let ports = || Ok(Ports { client: free_port()?, peer: free_port()?, secure: None });
+        let ports = std::iter::repeat_with(ports).take(size);
+        let ports = ports.collect::<Result<Vec<Ports>, StartError>>()?;
+        let named: Vec<_> =
+            ports.iter().enumerate().map(|(at, p)| (format!("m{at}"), *p)).collect();
+        let pairs = named.iter().map(|(name, ports)| format!("{name}={}", ports.peer_url()));
+        let cluster = pairs.collect::<Vec<_>>().join(",");
+        let mut members = Vec::with_capacity(size);
+        for (name, ports) in named {
+            let place = Place { name, ports, cluster: cluster.clone() };
+            let directory = directory().map_err(StartError::Directory)?;
+            members.push(Self::spawned(program, directory, place, &[])?);
+        }
+        for member in &mut members {
+            member.ready().await?;
+        }
+        Ok(members)
+    }
+
+    fn spawned(
+        program: &Path,
+        directory: TempDir,
+        place: Place,
+        extra: &[&str],
+    ) -> Result<Self, StartError> {
+        let extra: Vec<String> = extra.iter().map(|flag| (*flag).to_owned()).collect();
+        let child = spawn(program, directory.path(), &place, &extra)?;
+        Ok(Self { child, program: program.to_owned(), extra, directory, place })
     }
 
     /// The process's id, for reading what it used.
@@ -120,12 +176,12 @@ impl Process {
 
     /// `127.0.0.1:<client port>`.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.ports.client)
+        format!("127.0.0.1:{}", self.place.ports.client)
     }
 
     /// `127.0.0.1:<port>` for clients over TLS, where there is one.
     pub fn secure_address(&self) -> Option<String> {
-        self.ports.secure.map(|port| format!("127.0.0.1:{port}"))
+        self.place.ports.secure.map(|port| format!("127.0.0.1:{port}"))
     }
 
     /// A connection of its own to the member.
@@ -143,7 +199,7 @@ impl Process {
     pub async fn kill_and_restart(&mut self) -> Result<(), StartError> {
         self.kill();
         let directory = self.directory.path();
-        self.child = spawn(&self.program, directory, self.ports, &self.extra)?;
+        self.child = spawn(&self.program, directory, &self.place, &self.extra)?;
         self.ready().await
     }
 
@@ -213,7 +269,7 @@ fn log_path(directory: &Path) -> PathBuf {
 fn spawn(
     program: &Path,
     directory: &Path,
-    ports: Ports,
+    place: &Place,
     extra: &[String],
 ) -> Result<Child, StartError> {
     let log = File::options()
@@ -222,20 +278,22 @@ fn spawn(
         .open(log_path(directory))
         .map_err(StartError::Directory)?;
     let errors = log.try_clone().map_err(StartError::Directory)?;
+    let Place { name, ports, cluster } = place;
     let mut client_urls = format!("http://127.0.0.1:{}", ports.client);
     if let Some(secure) = ports.secure {
         client_urls += &format!(",https://127.0.0.1:{secure}");
     }
-    let peer_url = format!("http://127.0.0.1:{}", ports.peer);
+    let peer_url = ports.peer_url();
     let mut command = Command::new(program);
-    command.arg("--name=default").arg(format!("--data-dir={}", data_dir(directory).display()));
+    command.arg(format!("--name={name}"));
+    command.arg(format!("--data-dir={}", data_dir(directory).display()));
     for flag in ["--listen-client-urls", "--advertise-client-urls"] {
         command.arg(format!("{flag}={client_urls}"));
     }
     for flag in ["--listen-peer-urls", "--initial-advertise-peer-urls"] {
         command.arg(format!("{flag}={peer_url}"));
     }
-    command.arg(format!("--initial-cluster=default={peer_url}"));
+    command.arg(format!("--initial-cluster={cluster}"));
     command.args(extra).stdin(Stdio::null()).stdout(log).stderr(errors);
     command.spawn().map_err(|source| StartError::Spawn { program: program.to_owned(), source })
 }

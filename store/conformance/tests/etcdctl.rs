@@ -1,4 +1,5 @@
-//! A current `etcdctl` against a real etcd and against `skein-store`: equal output, ids aside.
+//! A current `etcdctl` against a real etcd and against `skein-store`: equal output, ids aside. Every
+//! scenario is played on one member, and through the second of three.
 //!
 //! `cargo test -p skein-store-conformance --test etcdctl [-- PART-OF-A-NAME]`.
 
@@ -48,16 +49,29 @@ fn programs() -> Result<Programs, PeerError> {
 }
 
 async fn run(programs: &Programs, filter: &str) -> anyhow::Result<usize> {
-    let etcd = Process::start(&programs.etcd, &[]).await?;
-    let skein = Process::start(&peers::skein_store()?, &[]).await?;
     let mut failed = 0;
-    println!("etcdctl, its output against skein-store compared with that against etcd");
+    for members in [1, 3] {
+        println!(
+            "etcdctl, its output against skein-store compared with that against etcd: {members} members"
+        );
+        failed += run_on(programs, members, filter).await?;
+    }
+    Ok(failed)
+}
+
+async fn run_on(programs: &Programs, members: usize, filter: &str) -> anyhow::Result<usize> {
+    let etcds = Process::start_cluster(&programs.etcd, members).await?;
+    let skeins = Process::start_cluster(&peers::skein_store()?, members).await?;
+    let (etcd, skein) = (&etcds[members / 2], &skeins[members / 2]);
+    let mut failed = 0;
     let scenarios = SCENARIOS.iter().chain(auth::SCENARIOS);
-    for scenario in scenarios.filter(|scenario| scenario.name.contains(filter)) {
+    // Those on stores of their own are played once.
+    let played = |scenario: &&Scenario| members == 1 || scenario.alone.is_none();
+    for scenario in scenarios.filter(|s| s.name.contains(filter)).filter(played) {
         let (expected, found) = match scenario.alone {
             None => tokio::try_join!(
-                play(&programs.etcdctl, &etcd, scenario),
-                play(&programs.etcdctl, &skein, scenario)
+                play(&programs.etcdctl, etcd, scenario),
+                play(&programs.etcdctl, skein, scenario)
             )?,
             Some(flags) => {
                 let etcd = Process::start(&programs.etcd, flags).await?;

@@ -213,6 +213,8 @@ impl Replica {
         while let Some(effects) = self.node.effects()? {
             self.perform(effects, out)?;
         }
+        // A snapshot that consensus did not take is of no use any more.
+        self.received = None;
         self.release_reads(out);
         if let Some(position) = self.snapshotter.take_written()? {
             self.log.drop_prefix(position.index)?;

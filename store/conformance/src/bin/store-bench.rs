@@ -1,17 +1,18 @@
-//! Skein's store beside etcd, one member each, on this machine, in one run.
+//! Skein's store beside etcd on this machine, in one run.
 //!
-//! `cargo run --release -p skein-store-conformance --bin store-bench`: durable puts by etcd's own
-//! benchmark tool, and watch delivery by a client of this program. Runs of both stores alternate;
-//! the tables show medians. What the numbers mean is in `docs/benchmarks.md`.
+//! `cargo run --release -p skein-store-conformance --bin store-bench`: durable puts and reads by
+//! etcd's own benchmark tool, and watch delivery by a client of this program. Runs of both stores
+//! alternate; the tables show medians. What the numbers mean is in `docs/benchmarks.md`.
 //!
-//! `--only TEXT` leaves out every measurement whose name lacks the text ("puts, 1 clients",
-//! "watch, 100 streams"); `--with NAME=PROGRAM` measures one more store in turn, for example the
+//! `--members N` measures clusters of N members, all on this machine, 1 by default; `--rounds N`
+//! takes the median of N runs, 5 by default; `--only TEXT` leaves out every measurement whose name
+//! lacks the text ("put of 256 B, 1 clients", "watch, 100 streams"); `--with NAME=PROGRAM` measures one more store in turn, for example the
 //! build before a change.
 
 #[path = "store_bench/cpu.rs"]
 mod cpu;
-#[path = "store_bench/puts.rs"]
-mod puts;
+#[path = "store_bench/driven.rs"]
+mod driven;
 #[path = "store_bench/table.rs"]
 mod table;
 #[path = "store_bench/watches.rs"]
@@ -22,9 +23,6 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use skein_store_conformance::peers;
 use skein_store_conformance::process::Process;
-
-/// Runs of each measurement; the median is told.
-const ROUNDS: usize = 5;
 
 /// A store to measure.
 struct Subject {
@@ -39,10 +37,17 @@ impl Subject {
 }
 
 /// What the command line asks for; see the module.
-#[derive(Default)]
 struct Options {
+    members: usize,
+    rounds: usize,
     only: String,
     with: Vec<Subject>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { members: 1, rounds: 5, only: String::new(), with: Vec::new() }
+    }
 }
 
 impl Options {
@@ -51,6 +56,8 @@ impl Options {
         while let Some(flag) = args.next() {
             let value = args.next().with_context(|| format!("{flag} needs a value"))?;
             match flag.as_str() {
+                "--members" => options.members = value.parse()?,
+                "--rounds" => options.rounds = value.parse()?,
                 "--only" => options.only = value,
                 "--with" => {
                     let (name, program) = value.split_once('=').context("--with NAME=PROGRAM")?;
@@ -71,55 +78,54 @@ async fn main() -> anyhow::Result<()> {
         Subject::new("skein-store", peers::skein_store()?),
     ];
     subjects.extend(options.with);
+    let bench = Bench { subjects, members: options.members, rounds: options.rounds };
     let tool = peers::tool("benchmark")?;
-    let mut put_rows = Vec::new();
-    for load in puts::LOADS {
-        let name = format!("puts, {} clients", load.clients);
-        if !name.contains(&options.only) {
-            continue;
+    let mut driven_rows = Vec::new();
+    for load in driven::LOADS {
+        let name = format!("{}, {} clients", load.work.name(), load.clients);
+        if name.contains(&options.only) {
+            let run = async |members: &[Process]| driven::run(&tool, members, load).await;
+            driven_rows.extend(bench.measure(&name, run).await?);
         }
-        let run = async |process: Process| puts::run(&tool, &process, load).await;
-        let runs = in_turn(&subjects, &name, run).await?;
-        put_rows.extend(rows(&format!("{} clients", load.clients), &subjects, &runs));
     }
-    println!("{}", table::render("put of 256 B", &put_rows));
+    println!("{}", table::render("what", &driven_rows));
     let mut watch_rows = Vec::new();
     for load in watches::LOADS {
         let name = format!("watch, {} streams", load.streams);
-        if !name.contains(&options.only) {
-            continue;
+        if name.contains(&options.only) {
+            let run = async |members: &[Process]| watches::run(members, load).await;
+            let name = format!("{name}, {} events/s", load.events_per_second);
+            watch_rows.extend(bench.measure(&name, run).await?);
         }
-        let run = async |process: Process| watches::run(&process, load).await;
-        let runs = in_turn(&subjects, &name, run).await?;
-        let load = format!("{} streams, {} events/s", load.streams, load.events_per_second);
-        watch_rows.extend(rows(&load, &subjects, &runs));
     }
     println!("{}", table::render("watch delivery of 300 B", &watch_rows));
     Ok(())
 }
 
-/// Measures the stores one after the other, [`ROUNDS`] times, each run on a fresh member.
-async fn in_turn(
-    subjects: &[Subject],
-    name: &str,
-    run: impl AsyncFn(Process) -> anyhow::Result<table::Run>,
-) -> anyhow::Result<Vec<Vec<table::Run>>> {
-    let mut runs = vec![Vec::new(); subjects.len()];
-    for round in 1..=ROUNDS {
-        for (subject, runs) in subjects.iter().zip(&mut runs) {
-            eprintln!("{name}, round {round}: {}", subject.name);
-            runs.push(run(start(subject).await?).await?);
+/// Stores that take turns.
+struct Bench {
+    subjects: Vec<Subject>,
+    members: usize,
+    rounds: usize,
+}
+
+impl Bench {
+    /// Measures the stores one after the other, as many times as asked, each run on a fresh cluster.
+    async fn measure(
+        &self,
+        name: &str,
+        run: impl AsyncFn(&[Process]) -> anyhow::Result<table::Run>,
+    ) -> anyhow::Result<Vec<table::Row>> {
+        let mut runs = vec![Vec::new(); self.subjects.len()];
+        for round in 1..=self.rounds {
+            for (subject, runs) in self.subjects.iter().zip(&mut runs) {
+                eprintln!("{name}, round {round}: {}", subject.name);
+                let started = Process::start_cluster(&subject.program, self.members).await;
+                let members = started.with_context(|| format!("cannot start {}", subject.name))?;
+                runs.push(run(&members).await?);
+            }
         }
+        let each = self.subjects.iter().zip(&runs);
+        Ok(each.map(|(subject, runs)| table::Row::new(name, &subject.name, runs)).collect())
     }
-    Ok(runs)
-}
-
-fn rows(load: &str, subjects: &[Subject], runs: &[Vec<table::Run>]) -> Vec<table::Row> {
-    let each = subjects.iter().zip(runs);
-    each.map(|(subject, runs)| table::Row::new(load, &subject.name, runs)).collect()
-}
-
-async fn start(subject: &Subject) -> anyhow::Result<Process> {
-    let started = Process::start(&subject.program, &[]).await;
-    started.with_context(|| format!("cannot start {}", subject.name))
 }

@@ -26,7 +26,30 @@ pub(crate) fn mask(transcript: &str, address: &str, base: i64, numbers: bool) ->
         let line = mask_revisions(&line, base);
         if numbers && !line.starts_with("$ ") { mask_numbers(&line) } else { line }
     });
-    lines.map(|line| line + "\n").collect()
+    let lines: Vec<String> = lines.collect();
+    let blocks = lines.chunk_by(|_, next| !next.starts_with("$ "));
+    let blocks = blocks.map(|block| if numbers { unordered(block) } else { block.to_vec() });
+    blocks.flatten().map(|line| line + "\n").collect()
+}
+
+/// Lists of members are in order of their ids, which differ: a command's lines in an order of their
+/// own, without which member is which and which of them leads.
+fn unordered(block: &[String]) -> Vec<String> {
+    let mut block: Vec<String> = block.iter().map(|line| mask_members(line)).collect();
+    block[1..].sort();
+    block
+}
+
+fn mask_members(line: &str) -> String {
+    let line =
+        ["m0", "m1", "m2"].into_iter().fold(line.to_owned(), |l, name| l.replace(name, "NAME"));
+    let line = line.replace("ADDRESS", "127.0.0.1:PORT");
+    // Whether it leads comes before whether it learns, which none does.
+    let leads = if line.contains(", true,") { ", true," } else { ", false," };
+    match line.starts_with("127.0.0.1:PORT, ID") {
+        true => line.replacen(leads, ", LEADS,", 1),
+        false => line,
+    }
 }
 
 /// Hides the port of every other address on this machine: the peers'.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use skein_store_conformance::process::Process;
 
 /// Clock ticks per second in `/proc`: USER_HZ, 100 on every Linux platform that Rust supports.
 const TICKS_PER_SECOND: u64 = 100;
@@ -11,8 +12,13 @@ const TICKS_PER_SECOND: u64 = 100;
 const UTIME: usize = 11;
 const STIME: usize = 12;
 
+/// User and system time that all these members have used.
+pub(crate) fn used_by(members: &[Process]) -> anyhow::Result<Duration> {
+    members.iter().map(|member| used(member.id())).sum()
+}
+
 /// User and system time that a process has used, all its threads together.
-pub(crate) fn used(pid: u32) -> anyhow::Result<Duration> {
+fn used(pid: u32) -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, behind_name) = stat.rsplit_once(')').context("stat without a name")?;
     let fields: Vec<&str> = behind_name.split_whitespace().collect();

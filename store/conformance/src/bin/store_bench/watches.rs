@@ -40,10 +40,10 @@ const LATENCY_DIGITS: u8 = 3;
 
 const KEY: &str = "watched";
 
-pub(crate) async fn run(process: &Process, load: Load) -> anyhow::Result<Run> {
+pub(crate) async fn run(members: &[Process], load: Load) -> anyhow::Result<Run> {
     let epoch = Instant::now();
     let connections: Vec<MemberEndpoint> = (0..load.streams.min(CONNECTIONS_MAX))
-        .map(|_| process.connect())
+        .map(|at| members[at as usize % members.len()].connect())
         .collect::<Result<_, _>>()?;
     let events = load.events_per_second * SECONDS;
     let mut readers = Vec::new();
@@ -53,15 +53,15 @@ pub(crate) async fn run(process: &Process, load: Load) -> anyhow::Result<Run> {
         stream.create(ask::watch(KEY)).await.map_err(|error| anyhow::anyhow!("{error}"))?;
         readers.push(tokio::spawn(read(stream, events, epoch)));
     }
-    let before = cpu::used(process.id())?;
+    let before = cpu::used_by(members)?;
     let started = Instant::now();
-    write(Arc::new(process.connect()?), load.events_per_second, events, epoch).await?;
+    write(Arc::new(members[0].connect()?), load.events_per_second, events, epoch).await?;
     let mut latencies = Histogram::<u64>::new_with_max(LATENCY_MAX_US, LATENCY_DIGITS)?;
     for reader in readers {
         latencies.add(reader.await??)?;
     }
     let elapsed = started.elapsed();
-    let used = cpu::used(process.id())? - before;
+    let used = cpu::used_by(members)? - before;
     let deliveries = f64::from(events) * f64::from(load.streams);
     Ok(Run {
         per_second: deliveries / elapsed.as_secs_f64(),
