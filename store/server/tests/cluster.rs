@@ -3,16 +3,20 @@
 mod cluster_of;
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cluster_of::Cluster;
-use common::{PATIENCE, Watching, get, put, watch_everything};
+use common::{PATIENCE, Watching, contents, get, put, watch_everything};
 use skein_store_api::pb::etcdserverpb::{
     LeaseGrantRequest, LeaseKeepAliveRequest, MemberAddRequest, MemberListRequest,
     MemberPromoteRequest, MemberRemoveRequest, MoveLeaderRequest, PutRequest, WatchCreateRequest,
 };
+use skein_store_rpc::etcdserverpb::kv_client::KvClient;
 use skein_store_rpc::etcdserverpb::lease_client::LeaseClient;
 use skein_store_rpc::etcdserverpb::maintenance_client::MaintenanceClient;
+use tonic::transport::Channel;
 
 #[tokio::test]
 async fn a_write_through_any_member_is_read_at_all() {
@@ -229,4 +233,64 @@ async fn a_watch_at_a_follower_sees_every_write_over_a_change_of_leader() {
     }
     assert!(seen.windows(2).all(|pair| pair[0] + 1 == pair[1]), "in order, without gaps: {seen:?}");
     assert!(acknowledged.iter().all(|revision| seen.contains(revision)));
+}
+
+/// Writes keys of its own through one member after the other until told to stop; returns those that
+/// were acknowledged.
+async fn write_until(stop: Arc<AtomicBool>, urls: Vec<String>, writer: usize) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    let mut at = writer;
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let key = format!("w{writer}-{number}");
+        let endpoint = Channel::from_shared(urls[at % urls.len()].clone()).expect("a URL");
+        let attempt = async {
+            let channel = endpoint.connect().await.ok()?;
+            KvClient::new(channel).put(put(&key, "v")).await.ok()
+        };
+        match tokio::time::timeout(Duration::from_secs(3), attempt).await {
+            Ok(Some(_)) => acknowledged.push(key),
+            // Whether it was written is not known, and not asked.
+            Ok(None) | Err(_) => at += 1,
+        }
+    }
+    acknowledged
+}
+
+#[tokio::test]
+async fn members_are_killed_and_paused_under_load_and_nothing_acknowledged_is_lost() {
+    let mut cluster = Cluster::start(3).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..4)
+        .map(|writer| tokio::spawn(write_until(Arc::clone(&stop), cluster.urls(), writer)))
+        .collect();
+    for round in 0..8 {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        // The leader every other time, whoever else in between.
+        let victim = if round % 2 == 0 { cluster.leader().await } else { round % 3 };
+        if round % 4 < 2 {
+            cluster.kill(victim);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            cluster.restart(victim).await;
+        } else {
+            cluster.signal(victim, "STOP");
+            tokio::time::sleep(Duration::from_millis(2_500)).await;
+            cluster.signal(victim, "CONT");
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut acknowledged = Vec::new();
+    for writer in writers {
+        acknowledged.extend(writer.await.expect("no panic"));
+    }
+    assert!(acknowledged.len() > 200, "{} writes are no load", acknowledged.len());
+    cluster.until_written(0, "the end").await;
+    let hashes = cluster.settled_hashes().await;
+    assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]), "{hashes:?}");
+    let there: std::collections::HashSet<_> =
+        contents(&mut cluster.kv(1).await).await.into_iter().map(|(key, _)| key).collect();
+    let lost: Vec<_> = acknowledged.iter().filter(|key| !there.contains(*key)).collect();
+    assert!(lost.is_empty(), "{} of {} lost: {lost:?}", lost.len(), acknowledged.len());
 }

@@ -88,6 +88,18 @@ impl Cluster {
         child.wait().expect("it ends");
     }
 
+    /// Sends a running member a signal.
+    pub fn signal(&self, at: usize, name: &str) {
+        let pid = self.members[at].running.as_ref().expect("it runs").id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Where clients reach the members.
+    pub fn urls(&self) -> Vec<String> {
+        self.members.iter().map(|place| format!("http://127.0.0.1:{}", place.client)).collect()
+    }
+
     pub async fn restart(&mut self, at: usize) {
         self.restart_with(at, &[]).await;
     }
