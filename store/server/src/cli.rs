@@ -146,6 +146,9 @@ pub struct Flags {
     /// Milliseconds without a leader before an election.
     #[arg(long, default_value_t = 1000)]
     election_timeout: u64,
+    /// How often the leader looks for a compaction after which members' histories are compared.
+    #[arg(long, default_value = "1m")]
+    compact_hash_check_time: String,
     /// How often idle watchers that asked for it are told the revision, such as 10m.
     #[arg(long, default_value = "10m")]
     watch_progress_notify_interval: String,
@@ -227,6 +230,7 @@ impl Flags {
         let auto_compaction = self.auto_compaction()?;
         let watch_progress_interval =
             time("watch-progress-notify-interval", &self.watch_progress_notify_interval)?;
+        let hash_check_interval = time("compact-hash-check-time", &self.compact_hash_check_time)?;
         let keepalive_interval = time("grpc-keepalive-interval", &self.grpc_keepalive_interval)?;
         let keepalive_timeout = time("grpc-keepalive-timeout", &self.grpc_keepalive_timeout)?;
         check_gates(&self.feature_gates)?;
@@ -271,6 +275,7 @@ impl Flags {
             election_timeout: Duration::from_millis(self.election_timeout),
             snapshot_count: self.snapshot_count.max(1),
             auto_compaction,
+            hash_check_interval,
             watch_progress_interval,
             keepalive_interval,
             keepalive_timeout,

@@ -58,6 +58,8 @@ pub struct MemberConfig {
     pub snapshot_count: u64,
     /// When history is compacted without being asked.
     pub auto_compaction: AutoCompaction,
+    /// How often the leader looks whether a compaction made members' histories comparable.
+    pub hash_check_interval: Duration,
     /// How often an idle watcher that asked for it is told the revision.
     pub watch_progress_interval: Duration,
     /// Idle time after which a client is pinged; zero for never.
@@ -139,6 +141,7 @@ impl MemberConfig {
             election_timeout: Duration::from_millis(1000),
             snapshot_count: 10_000,
             auto_compaction: AutoCompaction::Off,
+            hash_check_interval: Duration::from_secs(60),
             watch_progress_interval: Duration::from_secs(600),
             keepalive_interval: Duration::from_secs(2 * 60 * 60),
             keepalive_timeout: Duration::from_secs(20),

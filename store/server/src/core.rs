@@ -248,7 +248,10 @@ impl Core {
             let outcome = self.ask_leader(id, renew, deadline).await;
             let again = matches!(
                 outcome,
-                Err(ApiError::NotLeader | ApiError::NoLeader | ApiError::TimeoutConnectionLost)
+                Err(ApiError::NotLeader
+                    | ApiError::NoLeader
+                    | ApiError::MemberNotFound
+                    | ApiError::TimeoutConnectionLost)
             );
             if !again {
                 return outcome;

@@ -20,6 +20,7 @@ pub mod disk;
 mod driver;
 mod gateway;
 mod http_api;
+mod integrity;
 pub mod log;
 pub mod logging;
 mod member;

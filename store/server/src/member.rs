@@ -23,6 +23,7 @@ use crate::core::{Core, Limits, MemberInfo, stopped};
 use crate::data_dir::{DataDir, DataDirError, Identity};
 use crate::driver::{Driver, DriverError};
 use crate::gateway::GatewayError;
+use crate::integrity;
 use crate::net::admission::Admission;
 use crate::net::tls::{Acceptor, TlsError};
 use crate::net::{Http2, Listener};
@@ -267,6 +268,8 @@ fn serve(
     }
     spawn_until_stopped(&mut serving, &stopping, Arc::clone(&core.peers).keep_company());
     serving.spawn(versions::run(Arc::clone(&core), stopping.clone()));
+    let interval = config.hash_check_interval;
+    serving.spawn(integrity::run(Arc::clone(&core), interval, stopping.clone()));
     serving.spawn(compactor::run(Arc::clone(&core), config.auto_compaction, stopping));
     let (tell, known) = watch::channel(false);
     let urls: Vec<_> = addresses.iter().map(|(url, address)| url.url(*address)).collect();

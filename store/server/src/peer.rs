@@ -18,9 +18,11 @@ use skein_store_api::ApiError;
 use skein_store_mvcc::SnapshotChunks;
 use skein_store_raft::Message;
 use skein_store_rpc::peer::peer_client::PeerClient;
-use skein_store_rpc::peer::{self, LeasesReply, LeasesRequest};
+use skein_store_rpc::peer::{self, HashReply, HashRequest, LeasesReply, LeasesRequest};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tonic::Status;
+use tonic::transport::Channel;
 
 use crate::driver::inbox::{Inbox, PeerInput};
 use crate::replica::Proposal;
@@ -137,16 +139,39 @@ impl Peers {
         request: LeasesRequest,
         patience: Duration,
     ) -> Result<LeasesReply, ApiError> {
-        let urls = self.urls_of(leader).ok_or(ApiError::NoLeader)?;
+        let request = self.caller.request(leader, request);
+        self.ask(leader, patience, async |mut peer| peer.leases(request).await).await
+    }
+
+    /// Asks a member for the hash of its history.
+    ///
+    /// # Errors
+    /// It could not tell, or did not answer in `patience`.
+    pub(crate) async fn hash(
+        &self,
+        member: u64,
+        revision: i64,
+        patience: Duration,
+    ) -> Result<HashReply, ApiError> {
+        let request = self.caller.request(member, HashRequest { revision });
+        self.ask(member, patience, async |mut peer| peer.hash(request).await).await
+    }
+
+    async fn ask<R>(
+        &self,
+        member: u64,
+        patience: Duration,
+        call: impl AsyncFnOnce(PeerClient<Channel>) -> Result<tonic::Response<R>, Status>,
+    ) -> Result<R, ApiError> {
+        let urls = self.urls_of(member).ok_or(ApiError::MemberNotFound)?;
         let asked = async {
-            let channel = self.caller.reach(leader, &urls).await?;
-            let request = self.caller.request(leader, request);
-            PeerClient::new(channel).leases(request).await
+            let channel = self.caller.reach(member, &urls).await?;
+            call(PeerClient::new(channel)).await
         };
         match tokio::time::timeout(patience, asked).await {
             Ok(Ok(reply)) => Ok(reply.into_inner()),
             Ok(Err(status)) => {
-                self.caller.forget(leader);
+                self.caller.forget(member);
                 Err(skein_store_rpc::api_error(&status).unwrap_or(ApiError::TimeoutConnectionLost))
             }
             Err(_) => Err(ApiError::Timeout),

@@ -10,8 +10,9 @@ use std::time::Duration;
 use cluster_of::Cluster;
 use common::{PATIENCE, Watching, contents, get, put, watch_everything};
 use skein_store_api::pb::etcdserverpb::{
-    LeaseGrantRequest, LeaseKeepAliveRequest, MemberAddRequest, MemberListRequest,
-    MemberPromoteRequest, MemberRemoveRequest, MoveLeaderRequest, PutRequest, WatchCreateRequest,
+    AlarmRequest, AlarmType, CompactionRequest, LeaseGrantRequest, LeaseKeepAliveRequest,
+    MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest,
+    MoveLeaderRequest, PutRequest, WatchCreateRequest,
 };
 use skein_store_rpc::etcdserverpb::kv_client::KvClient;
 use skein_store_rpc::etcdserverpb::lease_client::LeaseClient;
@@ -293,4 +294,35 @@ async fn members_are_killed_and_paused_under_load_and_nothing_acknowledged_is_lo
         contents(&mut cluster.kv(1).await).await.into_iter().map(|(key, _)| key).collect();
     let lost: Vec<_> = acknowledged.iter().filter(|key| !there.contains(*key)).collect();
     assert!(lost.is_empty(), "{} of {} lost: {lost:?}", lost.len(), acknowledged.len());
+}
+
+#[tokio::test]
+async fn a_member_whose_data_differs_is_found_and_named() {
+    let flags = &["--snapshot-count=10", "--compact-hash-check-time=300ms"];
+    let mut cluster = Cluster::start_with(3, flags).await;
+    for i in 0..40 {
+        cluster.kv(0).await.put(put(&format!("k{i}"), "v")).await.expect("written");
+    }
+    let victim = (cluster.leader().await + 1) % 3;
+    let id = cluster.member_id(victim).await;
+    cluster.kill(victim);
+    cluster.tamper(victim);
+    cluster.restart_with(victim, flags).await;
+    cluster.until_written(0, "after").await;
+    let compact = CompactionRequest { revision: 30, physical: false };
+    cluster.kv(0).await.compact(compact).await.expect("compacted");
+    let mut maintenance = MaintenanceClient::new(cluster.channel(0).await);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let alarms = loop {
+        let answer = maintenance.alarm(AlarmRequest::default()).await.expect("told").into_inner();
+        if !answer.alarms.is_empty() {
+            break answer.alarms;
+        }
+        assert!(std::time::Instant::now() < deadline, "nobody noticed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(alarms.len(), 1);
+    assert_eq!((alarms[0].member_id, alarms[0].alarm()), (id, AlarmType::Corrupt));
+    let refused = cluster.kv(0).await.put(put("k", "v")).await.expect_err("nothing is written on");
+    assert_eq!(refused.message(), "etcdserver: corrupt cluster");
 }

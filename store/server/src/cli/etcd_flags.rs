@@ -27,7 +27,7 @@ pub(super) type EtcdFlag = (&'static str, Takes, Fate);
 use Fate::{Honoured, Ignored, Refused};
 use Takes::{Nothing, Value};
 
-const NO_COMPARING: Fate = Ignored("members do not compare their hashes by themselves yet");
+const NO_COMPARING: Fate = Ignored("hashes are compared after compactions");
 const ONE_PEER_CERTIFICATE: Fate = Refused(&[""], "--peer-cert-file serves both ways");
 const NO_PEER_TLS: Fate = Refused(&["", "false"], "only the authority of a peer is checked");
 const NO_BACKEND: Fate = Ignored("there is no bbolt file here");
@@ -144,7 +144,7 @@ pub(super) const ETCD_FLAGS: &[EtcdFlag] = &[
     ("distributed-tracing-instance-id", Value, NO_TRACING),
     ("distributed-tracing-sampling-rate", Value, NO_TRACING),
     ("corrupt-check-time", Value, NO_COMPARING),
-    ("compact-hash-check-time", Value, NO_COMPARING),
+    ("compact-hash-check-time", Value, Honoured),
     ("compaction-batch-limit", Value, STEPS),
     ("peer-skip-client-san-verification", Nothing, NO_PEER_TLS),
     ("watch-progress-notify-interval", Value, Honoured),
@@ -161,7 +161,7 @@ pub(super) const ETCD_FLAGS: &[EtcdFlag] = &[
 /// Flags that etcd had until 3.7 and that are still given by older manifests.
 pub(super) const FORMER_FLAGS: &[EtcdFlag] = &[
     ("initial-corrupt-check", Nothing, NO_COMPARING),
-    ("compact-hash-check-enabled", Nothing, NO_COMPARING),
+    ("compact-hash-check-enabled", Nothing, ALWAYS),
     ("enable-lease-checkpoint", Nothing, Ignored("leases are extended when the leader changes")),
     ("enable-lease-checkpoint-persist", Nothing, Ignored("leases are extended when it changes")),
     ("enable-v2", Nothing, Ignored("there is no v2 store")),

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use skein_store_api::ApiError;
+use skein_store_mvcc::HashKv;
 use skein_store_rpc::peer::peer_server::Peer;
 use skein_store_rpc::peer::{
-    Frame, InstallEnd, LeasesReply, LeasesRequest, MemberInfo, MembersReply, MembersRequest,
-    SendEnd, SnapshotPart,
+    Frame, HashReply, HashRequest, InstallEnd, LeasesReply, LeasesRequest, MemberInfo,
+    MembersReply, MembersRequest, SendEnd, SnapshotPart,
 };
 use skein_store_rpc::{api_error, status};
 use tokio::sync::Semaphore;
@@ -170,5 +171,15 @@ impl Peer for PeerService {
     ) -> Result<Response<LeasesReply>, Status> {
         self.admit(request.metadata())?;
         self.lease(request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashReply>, Status> {
+        self.admit(request.metadata())?;
+        let (view, revision) = (self.core.state.view(), request.into_inner().revision);
+        // Reads the whole history, which may take its time.
+        let hash = tokio::task::spawn_blocking(move || view.hash_kv(revision)).await;
+        let hash = hash.map_err(|_| status(ApiError::Stopped))?.map_err(status)?;
+        let HashKv { hash, compact_revision, .. } = hash;
+        Ok(Response::new(HashReply { hash, compact_revision }))
     }
 }

@@ -6,10 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use prost::Message;
 use skein_store_api::pb::etcdserverpb::{HashKvRequest, StatusRequest};
+use skein_store_mvcc::{
+    Command as StoreCommand, Machine, MachineConfig, MemberOp, Rebuild, RecordedChange, restore,
+};
 use skein_store_rpc::etcdserverpb::cluster_client::ClusterClient;
 use skein_store_rpc::etcdserverpb::kv_client::KvClient;
 use skein_store_rpc::etcdserverpb::maintenance_client::MaintenanceClient;
+use skein_store_server::disk::OsDisk;
+use skein_store_server::log::Owner;
+use skein_store_server::snapshot_file;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
@@ -44,9 +51,13 @@ impl Drop for Place {
 
 impl Cluster {
     pub async fn start(size: usize) -> Self {
+        Self::start_with(size, &[]).await
+    }
+
+    pub async fn start_with(size: usize, flags: &[&str]) -> Self {
         let root = tempfile::tempdir().expect("a temporary directory");
         let mut cluster = Self { root, tls: None, members: Vec::new() };
-        cluster.found(size).await;
+        cluster.found(size, flags).await;
         cluster
     }
 
@@ -54,16 +65,16 @@ impl Cluster {
         let root = tempfile::tempdir().expect("a temporary directory");
         let certificates = Certificates::issue(root.path());
         let mut cluster = Self { root, tls: Some(certificates), members: Vec::new() };
-        cluster.found(size).await;
+        cluster.found(size, &[]).await;
         cluster
     }
 
-    async fn found(&mut self, size: usize) {
+    async fn found(&mut self, size: usize, flags: &[&str]) {
         for _ in 0..size {
             self.reserve();
         }
         for at in 0..size {
-            self.spawn(at, "new");
+            self.spawn_with(at, "new", flags);
         }
         for at in 0..size {
             self.until_served(at).await;
@@ -86,6 +97,26 @@ impl Cluster {
         let mut child = self.members[at].running.take().expect("it runs");
         child.kill().expect("it can be killed");
         child.wait().expect("it ends");
+    }
+
+    /// Changes one value in the newest snapshot of a member that does not run, checksums and all, as
+    /// a fault in its memory would have.
+    pub fn tamper(&self, at: usize) {
+        let dir = self.root.path().join(format!("m{at}/member"));
+        let identity = std::fs::read(dir.join("identity")).expect("an identity");
+        let identity: serde_json::Value = serde_json::from_slice(&identity).expect("JSON");
+        let id = |name: &str| identity[name].as_u64().expect("an id");
+        let owner = Owner { cluster_id: id("cluster_id"), member_id: id("member_id") };
+        let snapshots = dir.join("snap");
+        let reader = snapshot_file::open_newest(&OsDisk, &snapshots, owner).expect("undamaged");
+        let reader = reader.expect("a snapshot");
+        let position = reader.ends_at();
+        let bytes: Vec<u8> = reader.flat_map(|chunk| chunk.expect("undamaged")).collect();
+        let config = MachineConfig::default();
+        let machine = restore(&bytes[..], &config).expect("a state");
+        let other = with_another_value(&machine, &config);
+        snapshot_file::write(&OsDisk, &snapshots, owner, position, other.snapshot())
+            .expect("written");
     }
 
     /// Sends a running member a signal.
@@ -276,6 +307,30 @@ impl Cluster {
         }
         self.members[at].running = Some(command.spawn().expect("the store runs"));
     }
+}
+
+/// The same state but for the value of one key.
+fn with_another_value(machine: &Machine, config: &MachineConfig) -> Machine {
+    let mut rebuild = Rebuild::default();
+    for mut record in machine.view().records() {
+        if let RecordedChange::Put(kv) = &record.change {
+            let mut kv = skein_store_api::wire::key_value(kv).expect("a record");
+            if kv.key == "k5" {
+                kv.value = "another".into();
+            }
+            record.change = RecordedChange::Put(kv.encode_to_vec().into());
+        }
+        rebuild.record(record).expect("it follows");
+    }
+    let members: Vec<_> = machine.members().iter().collect();
+    let (view, behind) = (machine.view(), machine.applied_index() - members.len() as u64);
+    let rebuilt = rebuild.finish(view.revision(), view.compact_revision(), behind, config);
+    let mut other = rebuilt.expect("a state");
+    for (member, index) in members.into_iter().zip(behind + 1..) {
+        other.apply(index, &StoreCommand::Member(MemberOp::Add(member))).expect("added");
+    }
+    other.set_configuration(machine.members().configuration().clone());
+    other
 }
 
 impl Certificates {
