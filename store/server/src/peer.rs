@@ -20,10 +20,11 @@ use skein_store_raft::Message;
 use skein_store_rpc::peer::peer_client::PeerClient;
 use skein_store_rpc::peer::{self, HashReply, HashRequest, LeasesReply, LeasesRequest};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tonic::Status;
 use tonic::transport::Channel;
 
+use crate::core::stopped;
 use crate::driver::inbox::{Inbox, PeerInput};
 use crate::replica::Proposal;
 use crate::state::State;
@@ -47,6 +48,7 @@ pub(crate) struct Peers {
     introduced: Introduced,
     links: Mutex<HashMap<u64, Arc<Link>>>,
     snapshots: Arc<Semaphore>,
+    stop: watch::Sender<bool>,
     runtime: Handle,
 }
 
@@ -66,6 +68,7 @@ impl Peers {
             introduced,
             links: Mutex::default(),
             snapshots: Arc::new(Semaphore::new(MAX_SNAPSHOTS)),
+            stop: watch::Sender::new(false),
             runtime,
         })
     }
@@ -109,6 +112,11 @@ impl Peers {
             peers.inbox.peer(PeerInput::SnapshotSent { member: to, arrived: sent.is_ok() });
             drop(place);
         });
+    }
+
+    /// Ends every connection.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
     }
 
     // ---- for services ----
@@ -198,7 +206,14 @@ impl Peers {
         let link = Arc::new(Link::new(to));
         links.insert(to, Arc::clone(&link));
         let (peers, kept) = (Arc::clone(self), Arc::clone(&link));
-        self.runtime.spawn(async move { kept.run(&peers).await });
+        let mut stop = self.stop.subscribe();
+        self.runtime.spawn(async move {
+            tokio::select! {
+                // Both arms may be dropped: what is on its way may get lost.
+                () = stopped(&mut stop) => {}
+                () = kept.run(&peers) => {}
+            }
+        });
         Some(link)
     }
 

@@ -51,6 +51,7 @@ impl Exits {
 
     /// Nobody gets an answer any more.
     pub(super) fn stop(&mut self) {
+        self.peers.stop();
         for (_, reply) in self.proposals.drain() {
             let _ = reply.send(Err(ApiError::Stopped));
         }
