@@ -85,7 +85,7 @@ fn changes_data(command: &Command) -> bool {
 
 /// Whether a command can make the store larger, so that a lack of space refuses it. A transaction
 /// counts when any of its branches puts, whichever is taken.
-pub fn takes_space(command: &Command) -> bool {
+fn takes_space(command: &Command) -> bool {
     match command {
         Command::Put(_) | Command::LeaseGrant(_) => true,
         Command::Txn(request) => puts(request),

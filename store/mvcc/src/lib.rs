@@ -84,7 +84,7 @@ mod view;
 mod watch;
 mod write;
 
-pub use alarm::{Alarms, takes_space};
+pub use alarm::Alarms;
 pub use auth::{Auth, AuthChange, AuthChunk, AuthCommand, Authentication, Permit, ROOT};
 pub use cluster::Cluster;
 pub use command::{Author, COMMAND_VERSION, Command, CommandError, Envelope, Origin};

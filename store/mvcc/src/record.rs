@@ -13,6 +13,7 @@
 //! `1a <length> <KeyValue>`: protobuf allows to append fields.
 
 use bytes::Bytes;
+use skein_store_api::pb::mvccpb::KeyValue;
 
 const KEY: u8 = 0x0a;
 const CREATE_REVISION: u8 = 0x10;
@@ -34,6 +35,19 @@ pub(crate) struct Put<'a> {
     pub(crate) mod_revision: i64,
     pub(crate) version: i64,
     pub(crate) lease: i64,
+}
+
+impl<'a> From<&'a KeyValue> for Put<'a> {
+    fn from(kv: &'a KeyValue) -> Self {
+        Self {
+            key: &kv.key,
+            value: &kv.value,
+            create_revision: kv.create_revision,
+            mod_revision: kv.mod_revision,
+            version: kv.version,
+            lease: kv.lease,
+        }
+    }
 }
 
 /// The event of a put.
@@ -174,7 +188,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use prost::Message;
-    use skein_store_api::pb::mvccpb::{Event, KeyValue, event::EventType};
+    use skein_store_api::pb::mvccpb::{Event, event::EventType};
     use skein_store_api::wire;
 
     proptest! {

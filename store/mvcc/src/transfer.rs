@@ -223,13 +223,6 @@ fn follows(version: &Version, before: Option<&Version>) -> bool {
 }
 
 fn put_version(rev: Rev, kv: &KeyValue) -> Version {
-    let event = record::put_event(&record::Put {
-        key: &kv.key,
-        value: &kv.value,
-        create_revision: kv.create_revision,
-        mod_revision: kv.mod_revision,
-        version: kv.version,
-        lease: kv.lease,
-    });
+    let event = record::put_event(&record::Put::from(kv));
     Version { rev, create: kv.create_revision, version: kv.version, lease: kv.lease, event }
 }

@@ -207,14 +207,7 @@ fn version_of(record: VersionRecord) -> Option<(Bytes, Version)> {
     };
     let canonical = match version.is_live() {
         false => record::delete_event(&kv.key, kv.mod_revision),
-        true => record::put_event(&record::Put {
-            key: &kv.key,
-            value: &kv.value,
-            create_revision: kv.create_revision,
-            mod_revision: kv.mod_revision,
-            version: kv.version,
-            lease: kv.lease,
-        }),
+        true => record::put_event(&record::Put::from(&kv)),
     };
     (well_formed && canonical == version.event).then_some((kv.key, version))
 }
